@@ -1,0 +1,85 @@
+//! Permission events, which must be answered: a forgotten one is a frozen process.
+//!
+//! The kernel matches answers by bare descriptor number, so only the owner of the descriptor may answer, once, and
+//! the number must not be reused before. [`PermissionEvent`] keeps both rules: whoever comes first answers, and the
+//! descriptor is closed only when the last holder lets go, by when the event has been answered.
+
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::wire::{AuditRule, Response};
+use crate::fanotify::group::GroupFd;
+
+/// What the kernel is told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// The opener goes on.
+    Allow,
+    /// The opener gets EPERM.
+    Deny,
+}
+
+/// An opener that waits in the kernel for an answer.
+#[derive(Debug)]
+pub struct PermissionEvent {
+    group: Arc<GroupFd>,
+    file: OwnedFd,
+    thread: u32,
+    mask: u64,
+    answered: AtomicBool,
+    if_forgotten: Reply,
+}
+
+impl PermissionEvent {
+    pub(super) fn new(group: Arc<GroupFd>, file: OwnedFd, thread: u32, mask: u64, if_forgotten: Reply) -> Self {
+        PermissionEvent { group, file, thread, mask, answered: AtomicBool::new(false), if_forgotten }
+    }
+
+    /// Thread id of the opener; 0 where it lives outside of the daemon's pid namespace.
+    #[must_use]
+    pub fn thread(&self) -> u32 {
+        self.thread
+    }
+
+    /// Whether a directory is being opened.
+    #[must_use]
+    pub fn on_directory(&self) -> bool {
+        self.mask & libc::FAN_ONDIR != 0
+    }
+
+    /// Whether the event has been answered, by whomever.
+    #[must_use]
+    pub fn is_answered(&self) -> bool {
+        self.answered.load(Ordering::Acquire)
+    }
+
+    /// Answers, unless somebody has. Returns whether this was the answer.
+    pub fn answer(&self, reply: Reply) -> bool {
+        self.answer_audited(reply, None)
+    }
+
+    /// Answers with a rule for the kernel's audit records. The group must have been made for it.
+    pub fn answer_audited(&self, reply: Reply, audit: Option<AuditRule>) -> bool {
+        if self.answered.swap(true, Ordering::AcqRel) {
+            return false;
+        }
+        let response = Response::new(self.file.as_raw_fd(), reply == Reply::Allow, audit);
+        // ENOENT: the opener was killed meanwhile, or the group is being closed; nobody waits any more.
+        let _ = nix::unistd::write(self.group.as_fd(), response.as_bytes());
+        true
+    }
+}
+
+impl AsFd for PermissionEvent {
+    /// The file that is being opened, open for reading.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
+impl Drop for PermissionEvent {
+    fn drop(&mut self) {
+        self.answer(self.if_forgotten); // before the descriptor, and with it the number, is given back
+    }
+}

@@ -1,0 +1,93 @@
+//! What can be asked of an open file without waiting for anybody: does somebody write it, what does the page cache
+//! hold of it.
+
+use std::io;
+use std::os::fd::{AsFd, AsRawFd};
+
+/// Whether a file is open for writing somewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WriteProbe {
+    /// No descriptor and no shared mapping has the file open for writing.
+    NoWriters,
+    /// Some descriptor or mapping has; an opener that waits for an answer counts already.
+    Writers,
+    /// The file system cannot tell (no leases).
+    Unknown,
+}
+
+/// Asks for a read lease and gives it back: the kernel grants one exactly when nobody has the inode open for writing
+/// (`F_SETLEASE`, fcntl(2)).
+///
+/// Needs CAP_LEASE for files of other owners. While the lease is held, for about a microsecond, a writer's open would
+/// send the holder SIGIO; the daemon blocks that signal.
+pub fn probe_writers(file: impl AsFd) -> WriteProbe {
+    let fd = file.as_fd().as_raw_fd();
+    // SAFETY: fcntl with an open descriptor and an integer argument touches no memory of ours.
+    if unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) } == 0 {
+        // SAFETY: as above.
+        unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) };
+        return WriteProbe::NoWriters;
+    }
+    match io::Error::last_os_error().raw_os_error() {
+        Some(libc::EAGAIN) => WriteProbe::Writers,
+        _ => WriteProbe::Unknown,
+    }
+}
+
+/// Reads from the start of the file what the page cache holds, without waiting for a disk or a FUSE server
+/// (`RWF_NOWAIT`, preadv2(2)). `None` if it would have to wait or the file system cannot promise not to.
+pub fn read_cached(file: impl AsFd, buffer: &mut [u8]) -> Option<usize> {
+    let part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: `part` describes `buffer`, which is writable, as long as it says, and outlives the call.
+    let read = unsafe { libc::preadv2(file.as_fd().as_raw_fd(), &raw const part, 1, 0, libc::RWF_NOWAIT) };
+    usize::try_from(read).ok()
+}
+
+/// How many bytes of events lie in a group's queue now (`FIONREAD`, fanotify(7)).
+///
+/// # Errors
+/// What ioctl(2) says.
+pub fn queued_bytes(group: impl AsFd) -> io::Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: FIONREAD writes one int to the pointer it is given.
+    if unsafe { libc::ioctl(group.as_fd().as_raw_fd(), libc::FIONREAD, &raw mut bytes) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(usize::try_from(bytes).unwrap_or(0))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{File, OpenOptions};
+    use std::io::Write;
+
+    use super::*;
+
+    #[test]
+    fn a_writer_is_seen_for_as_long_as_it_lives() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.pth");
+        std::fs::write(&path, "x").unwrap();
+        let reader = File::open(&path).unwrap();
+        assert_eq!(probe_writers(&reader), WriteProbe::NoWriters);
+        let writer = OpenOptions::new().append(true).open(&path).unwrap();
+        assert_eq!(probe_writers(&reader), WriteProbe::Writers);
+        drop(writer);
+        assert_eq!(probe_writers(&reader), WriteProbe::NoWriters);
+    }
+
+    #[test]
+    fn a_directory_has_no_leases() {
+        assert_eq!(probe_writers(File::open("/").unwrap()), WriteProbe::Unknown);
+    }
+
+    #[test]
+    fn what_was_just_written_is_in_the_page_cache() {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(b"/srv/app\n").unwrap();
+        let mut buffer = [0; 64];
+        if let Some(read) = read_cached(&file, &mut buffer) {
+            assert_eq!(&buffer[..read], b"/srv/app\n"); // a file system without RWF_NOWAIT answers None
+        }
+    }
+}

@@ -1,0 +1,16 @@
+//! The kernel boundary: fanotify groups and marks, events and answers, file handles, leases.
+//!
+//! *Owns* every `unsafe` block of the crate and every layout that the kernel defines (fanotify(7),
+//! open_by_handle_at(2), fcntl(2)). *Must not* know what a site directory or a policy is. *Hands to* its callers
+//! owned descriptors and plain values.
+
+pub mod event;
+pub mod file;
+pub mod group;
+pub mod handle;
+pub mod wire;
+
+pub use event::{PermissionEvent, Reply};
+pub use file::{WriteProbe, probe_writers};
+pub use group::{NotificationGroup, PermissionGroup};
+pub use handle::{FileId, Handle};
