@@ -1,0 +1,205 @@
+//! One policy file, validated: what it sets, and its rules.
+//!
+//! All faults of a file are reported together; a value that is overridden later is checked all the same.
+
+#![forbid(unsafe_code)]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use toml::{Spanned, Value};
+
+use super::error::{Error, Faults};
+use super::raw::{RawFailure, RawFile, RawLog, RawProtect, Text, Texts};
+use super::{JsonTarget, Source, rules};
+use crate::model::{ArrivalAction, FailureAction, Mode, StartupNames};
+use crate::policy::{PathGlob, Rule};
+
+/// The longest that a process may be kept waiting for a verdict.
+const MAX_BUDGET_MS: i64 = 10_000;
+
+/// The largest size that `max_size` may name: the content of a startup file is held in memory.
+const MAX_MAX_SIZE: u64 = 1 << 30;
+
+const ACTIONS: [(&str, FailureAction); 2] = [("deny", FailureAction::Deny), ("allow", FailureAction::Allow)];
+
+/// What one file says. `None` is what it leaves to the files before it.
+#[derive(Default)]
+pub(super) struct Layer {
+    pub(super) include_default: Option<bool>,
+    pub(super) mode: Option<Mode>,
+    pub(super) sites: Option<Vec<String>>,
+    pub(super) extra_sites: Vec<String>,
+    pub(super) startup: Option<StartupNames>,
+    pub(super) max_size: Option<u64>,
+    pub(super) budget: Option<Duration>,
+    pub(super) timeout: Option<FailureAction>,
+    pub(super) queue_full: Option<FailureAction>,
+    pub(super) unresolved: Option<FailureAction>,
+    pub(super) unresolved_arrival: Option<ArrivalAction>,
+    pub(super) syslog: Option<bool>,
+    pub(super) json: Option<JsonTarget>,
+    pub(super) state_dir: Option<PathBuf>,
+    pub(super) rules: Vec<Rule>,
+}
+
+impl Layer {
+    /// Parses and validates one file.
+    pub(super) fn parse(source: &Source) -> Result<Layer, Vec<Error>> {
+        let mut faults = Faults::new(Arc::from(source.name.as_str()), &source.text);
+        let mut layer = Layer::default();
+        match toml::from_str::<RawFile>(&source.text) {
+            Ok(raw) => layer.read(raw, &mut faults),
+            Err(error) => {
+                let message = error.message().lines().collect::<Vec<_>>().join(", ");
+                faults.add(&error.span().unwrap_or_default(), message);
+            }
+        }
+        let found = faults.into_found();
+        if found.is_empty() { Ok(layer) } else { Err(found) }
+    }
+
+    fn read(&mut self, raw: RawFile, faults: &mut Faults) {
+        self.include_default = raw.include_default;
+        self.mode = word(&raw.mode, "mode", &[("audit", Mode::Audit), ("enforce", Mode::Enforce)], faults);
+        self.read_protect(&raw.protect, faults);
+        self.read_failure(&raw.failure, faults);
+        self.read_log(&raw.log, faults);
+        self.state_dir = raw.state.dir.as_ref().and_then(|dir| absolute(dir, "state.dir", faults));
+
+        // Two lists in TOML, one order in the file.
+        let mut rules: Vec<_> = (raw.allow.into_iter().map(rules::Kind::Allow))
+            .chain(raw.deny.into_iter().map(rules::Kind::Deny))
+            .collect();
+        rules.sort_by_key(rules::Kind::start);
+        self.rules = rules.into_iter().filter_map(|rule| rules::compile(rule, faults)).collect();
+    }
+
+    fn read_protect(&mut self, raw: &RawProtect, faults: &mut Faults) {
+        self.sites = raw.sites.as_ref().map(|_| sites(&raw.sites, "protect.sites", faults));
+        self.extra_sites = sites(&raw.extra_sites, "protect.extra_sites", faults);
+        self.startup = raw.startup.as_ref().and_then(|list| {
+            let names: Vec<&str> = list.get_ref().iter().map(|name| name.get_ref().as_str()).collect();
+            match StartupNames::new(&names) {
+                Ok(_) if names.is_empty() => {
+                    faults.add(&list.span(), "protect.startup is empty: name what to guard, [\"*.pth\", \"*.start\"]");
+                    None
+                }
+                Ok(startup) => Some(startup),
+                Err(name) => {
+                    let span =
+                        list.get_ref().iter().find(|item| *item.get_ref() == name).map_or(list.span(), Spanned::span);
+                    faults.add(
+                        &span,
+                        format!("protect.startup: {name:?} is not a star, a dot and a suffix: write it like \"*.pth\""),
+                    );
+                    None
+                }
+            }
+        });
+        self.max_size = raw.max_size.as_ref().and_then(|value| {
+            let size = size(value.get_ref()).filter(|size| (1..=MAX_MAX_SIZE).contains(size));
+            if size.is_none() {
+                faults.add(
+                    &value.span(),
+                    "protect.max_size must be a size from 1 byte to 1GiB: write it like \"1MiB\", \"512KiB\" or 4096",
+                );
+            }
+            size
+        });
+    }
+
+    fn read_failure(&mut self, raw: &RawFailure, faults: &mut Faults) {
+        self.budget = raw.budget_ms.as_ref().and_then(|budget| {
+            let milliseconds = *budget.get_ref();
+            if (1..=MAX_BUDGET_MS).contains(&milliseconds) {
+                return Some(Duration::from_millis(milliseconds.unsigned_abs()));
+            }
+            faults.add(
+                &budget.span(),
+                format!("failure.budget_ms must be from 1 to {MAX_BUDGET_MS}, not {milliseconds}: the default is 50"),
+            );
+            None
+        });
+        self.timeout = word(&raw.timeout, "failure.timeout", &ACTIONS, faults);
+        self.queue_full = word(&raw.queue_full, "failure.queue_full", &ACTIONS, faults);
+        self.unresolved = word(&raw.unresolved, "failure.unresolved", &ACTIONS, faults);
+        let arrivals =
+            [("quarantine", ArrivalAction::Quarantine), ("hold", ArrivalAction::Hold), ("allow", ArrivalAction::Allow)];
+        self.unresolved_arrival = word(&raw.unresolved_arrival, "failure.unresolved_arrival", &arrivals, faults);
+    }
+
+    fn read_log(&mut self, raw: &RawLog, faults: &mut Faults) {
+        self.syslog = raw.syslog;
+        self.json = raw.json.as_ref().and_then(|target| match target.get_ref().as_str() {
+            "" => Some(JsonTarget::Off),
+            "-" => Some(JsonTarget::Stdout),
+            path if is_path(path) => Some(JsonTarget::File(path.into())),
+            other => {
+                faults.add(
+                    &target.span(),
+                    format!(
+                        "log.json must be an absolute path, \"-\" for standard output or \"\" for none, not {other:?}"
+                    ),
+                );
+                None
+            }
+        });
+    }
+}
+
+/// One of a few words.
+pub(super) fn word<T: Copy>(text: &Text, key: &str, words: &[(&str, T)], faults: &mut Faults) -> Option<T> {
+    let text = text.as_ref()?;
+    let found = words.iter().find(|(word, _)| word == text.get_ref());
+    if found.is_none() {
+        let choice: Vec<String> = words.iter().map(|(word, _)| format!("{word:?}")).collect();
+        faults.add(&text.span(), format!("{key} must be {}, not {:?}", choice.join(" or "), text.get_ref()));
+    }
+    found.map(|(_, value)| *value)
+}
+
+/// The globs of a list that are valid; the others are reported.
+pub(super) fn globs(list: &Texts, key: &str, faults: &mut Faults) -> Vec<PathGlob> {
+    let mut globs = Vec::new();
+    for text in list.iter().flat_map(Spanned::get_ref) {
+        match PathGlob::new(text.get_ref()) {
+            Ok(glob) => globs.push(glob),
+            Err(error) => faults.add(&text.span(), format!("{key}: {:?} {error}", text.get_ref())),
+        }
+    }
+    globs
+}
+
+fn sites(list: &Texts, key: &str, faults: &mut Faults) -> Vec<String> {
+    globs(list, key, faults).iter().map(|glob| glob.as_str().to_owned()).collect()
+}
+
+fn absolute(text: &Spanned<String>, key: &str, faults: &mut Faults) -> Option<PathBuf> {
+    if is_path(text.get_ref()) {
+        return Some(text.get_ref().into());
+    }
+    faults.add(&text.span(), format!("{key} must be an absolute path, not {:?}", text.get_ref()));
+    None
+}
+
+fn is_path(text: &str) -> bool {
+    Path::new(text).is_absolute() && !text.contains('\0')
+}
+
+/// `4096`, `"512KiB"`, `"1MiB"`, `"1GiB"`.
+fn size(value: &Value) -> Option<u64> {
+    if let Some(bytes) = value.as_integer() {
+        return bytes.try_into().ok();
+    }
+    let text = value.as_str()?;
+    let (number, unit) = text.split_at(text.find(|character: char| !character.is_ascii_digit())?);
+    let factor = match unit.trim_start() {
+        "KiB" => 1 << 10,
+        "MiB" => 1 << 20,
+        "GiB" => 1 << 30,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
+}

@@ -1,0 +1,131 @@
+//! The effective policy as a policy file: what was merged from where, in the order in which it is asked.
+
+#![forbid(unsafe_code)]
+
+use std::fmt::{self, Write as _};
+
+use super::{Config, JsonTarget};
+use crate::model::Verdict;
+use crate::policy::{Rule, UidSet};
+
+impl Config {
+    /// The effective policy, in TOML. It stands for itself: loaded alone, it gives the same policy again.
+    #[must_use]
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String cannot fail.
+        let _ = self.write_toml(&mut text);
+        text
+    }
+
+    fn write_toml(&self, out: &mut String) -> fmt::Result {
+        writeln!(out, "# The effective policy, generation {}, from:", self.generation)?;
+        for source in &self.sources {
+            writeln!(out, "#   {}", source.escape_debug())?;
+        }
+        writeln!(out, "include_default = false")?;
+        writeln!(out, "mode = {}", quoted(self.mode.as_str()))?;
+
+        writeln!(out, "\n[protect]")?;
+        list(out, "sites", self.protect.sites.iter().map(String::as_str))?;
+        let startup: Vec<String> = self.protect.startup.patterns().collect();
+        list(out, "startup", startup.iter().map(String::as_str))?;
+        writeln!(out, "max_size = {}", size(self.protect.max_size))?;
+
+        let failure = &self.failure;
+        writeln!(out, "\n[failure]")?;
+        writeln!(out, "budget_ms = {}", failure.budget.as_millis())?;
+        writeln!(out, "timeout = {}", quoted(failure.timeout.as_str()))?;
+        writeln!(out, "queue_full = {}", quoted(failure.queue_full.as_str()))?;
+        writeln!(out, "unresolved = {}", quoted(failure.unresolved.as_str()))?;
+        writeln!(out, "unresolved_arrival = {}", quoted(failure.unresolved_arrival.as_str()))?;
+
+        writeln!(out, "\n[log]\nsyslog = {}", self.log.syslog)?;
+        let json = match &self.log.json {
+            JsonTarget::Off => "".into(),
+            JsonTarget::Stdout => "-".into(),
+            JsonTarget::File(path) => path.to_string_lossy(),
+        };
+        writeln!(out, "json = {}", quoted(&json))?;
+
+        writeln!(out, "\n[state]\ndir = {}", quoted(&self.state_dir.to_string_lossy()))?;
+
+        writeln!(out, "\n# Rules, in the order in which they are asked; what none matches is denied.")?;
+        for rule in self.policy.rules() {
+            write_rule(out, rule)?;
+        }
+        for replaced in &self.overridden {
+            writeln!(
+                out,
+                "\n# {}: rule {:?} is replaced by rule {:?}",
+                replaced.rule.place.to_string().escape_debug(),
+                replaced.rule.name,
+                replaced.by
+            )?;
+        }
+        Ok(())
+    }
+}
+
+fn write_rule(out: &mut String, rule: &Rule) -> fmt::Result {
+    let table = match rule.verdict {
+        Verdict::Allow => "allow",
+        Verdict::Deny => "deny",
+    };
+    writeln!(out, "\n# {}\n[[{table}]]", rule.place.to_string().escape_debug())?;
+    writeln!(out, "name = {}", quoted(&rule.name))?;
+    let lists = [("exe", &rule.exe), ("script", &rule.script)];
+    for (key, globs) in lists {
+        list(out, key, globs.iter().map(|glob| glob.as_str()))?;
+    }
+    list(out, "module", rule.module.iter().map(String::as_str))?;
+    match &rule.uid {
+        UidSet::Any => writeln!(out, "uid = \"any\"")?,
+        UidSet::Only(uids) => writeln!(out, "uid = {uids:?}")?,
+    }
+    writeln!(out, "scope = {}", quoted(rule.scope.as_str()))?;
+    list(out, "sites", rule.sites.iter().map(|glob| glob.as_str()))?;
+    let access: Vec<String> = rule.access.iter().map(|access| quoted(access.as_str())).collect();
+    writeln!(out, "access = [{}]", access.join(", "))?;
+    if rule.verdict == Verdict::Allow && rule.access.brings_content() {
+        writeln!(out, "content = \"any\"")?;
+    }
+    Ok(())
+}
+
+/// A list, one entry a line; nothing for an empty one, which a file may not hold.
+fn list<'a>(out: &mut String, key: &str, items: impl Iterator<Item = &'a str>) -> fmt::Result {
+    let mut items = items.peekable();
+    if items.peek().is_none() {
+        return Ok(());
+    }
+    writeln!(out, "{key} = [")?;
+    for item in items {
+        writeln!(out, "    {},", quoted(item))?;
+    }
+    writeln!(out, "]")
+}
+
+/// A TOML string, on one line.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for character in text.chars() {
+        match character {
+            '"' | '\\' => quoted.extend(['\\', character]),
+            control if control.is_control() => {
+                let _ = write!(quoted, "\\u{:04X}", u32::from(control));
+            }
+            plain => quoted.push(plain),
+        }
+    }
+    quoted.push('"');
+    quoted
+}
+
+fn size(bytes: u64) -> String {
+    const UNITS: [(u64, &str); 3] = [(1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")];
+    match UNITS.iter().find(|(unit, _)| bytes.is_multiple_of(*unit)) {
+        Some((unit, name)) => format!("\"{}{name}\"", bytes / unit),
+        None => bytes.to_string(),
+    }
+}

@@ -1,0 +1,221 @@
+//! From a rule as it was typed to one that is safe to ask.
+//!
+//! What is refused here is what would look like protection and be none: an allow rule that lets in whatever an
+//! interpreter runs, a list that is empty and so means everything, a word that this version does not act on.
+
+#![forbid(unsafe_code)]
+
+use std::ops::Range;
+
+use toml::{Spanned, Value};
+
+use super::error::Faults;
+use super::layer::{globs, word};
+use super::raw::{RawRule, Texts};
+use crate::model::{Access, Verdict};
+use crate::policy::{AccessSet, Place, Rule, Scope, UidSet};
+
+/// Longest name of a rule; it stands in every record.
+const MAX_NAME: usize = 100;
+
+/// A rule of either list.
+pub(super) enum Kind {
+    Allow(Spanned<RawRule>),
+    Deny(Spanned<RawRule>),
+}
+
+impl Kind {
+    /// Where in the file it begins.
+    pub(super) fn start(&self) -> usize {
+        let (Kind::Allow(raw) | Kind::Deny(raw)) = self;
+        raw.span().start
+    }
+}
+
+/// Validates one rule. Nothing is returned for one whose name or access is missing; its faults are reported.
+pub(super) fn compile(kind: Kind, faults: &mut Faults) -> Option<Rule> {
+    let (verdict, raw) = match kind {
+        Kind::Allow(raw) => (Verdict::Allow, raw),
+        Kind::Deny(raw) => (Verdict::Deny, raw),
+    };
+    let span = raw.span();
+    let raw = raw.into_inner();
+    let name = name(&raw, &span, faults);
+    let access = access(&raw.access, &span, faults);
+
+    for (key, list) in [("exe", &raw.exe), ("script", &raw.script), ("module", &raw.module), ("sites", &raw.sites)] {
+        if let Some(list) = list.as_ref().filter(|list| list.get_ref().is_empty()) {
+            faults.add(&list.span(), format!("{key} is empty: name something, or leave the key out for no limit"));
+        }
+    }
+    let names_program = raw.script.is_some() || raw.module.is_some();
+    let scopes = [("same-environment", Scope::SameEnvironment), ("any", Scope::Any)];
+    let scope = match &raw.scope {
+        Some(_) => word(&raw.scope, "scope", &scopes, faults)?,
+        // An interpreter's program belongs to an environment; a package manager to none.
+        None if names_program && verdict == Verdict::Allow => Scope::SameEnvironment,
+        None => Scope::Any,
+    };
+    let rule = Rule {
+        name: name?.into(),
+        verdict,
+        exe: globs(&raw.exe, "exe", faults),
+        script: globs(&raw.script, "script", faults),
+        module: modules(&raw.module, faults),
+        uid: uids(raw.uid.as_ref(), faults)?,
+        scope,
+        sites: globs(&raw.sites, "sites", faults),
+        access: access?,
+        place: Place { file: faults.file().clone(), line: faults.line(&span) },
+    };
+    match verdict {
+        Verdict::Allow => {
+            refuse_everybody(&rule, &raw, &span, faults);
+            check_content(&rule, raw.content.as_ref(), &span, faults);
+        }
+        Verdict::Deny => {
+            if let Some(content) = &raw.content {
+                faults.add(&content.span(), "content limits what an allow rule lets in: leave it out of a deny rule");
+            }
+        }
+    }
+    Some(rule)
+}
+
+fn name(raw: &RawRule, span: &Range<usize>, faults: &mut Faults) -> Option<String> {
+    let Some(name) = &raw.name else {
+        faults.add(span, "the rule has no name: add name = \"…\", records show it");
+        return None;
+    };
+    let text = name.get_ref();
+    if text.is_empty() || text.len() > MAX_NAME || text.contains(char::is_control) {
+        faults.add(
+            &name.span(),
+            format!("a rule's name must have 1 to {MAX_NAME} bytes and no control characters: choose another"),
+        );
+    }
+    Some(text.clone())
+}
+
+fn access(list: &Texts, rule: &Range<usize>, faults: &mut Faults) -> Option<AccessSet> {
+    let Some(list) = list else {
+        faults.add(rule, "the rule has no access: add access = [\"write\", \"rename\", \"link\"] or what it is about");
+        return None;
+    };
+    if list.get_ref().is_empty() {
+        faults.add(&list.span(), "access is empty, the rule would never match: name what it is about");
+    }
+    let mut set = AccessSet::EMPTY;
+    for word in list.get_ref() {
+        match word.get_ref().as_str() {
+            "special" => faults.add(
+                &word.span(),
+                "access: FIFOs, sockets and devices under a startup name are always denied: leave \"special\" out",
+            ),
+            "list" | "delete" => {
+                faults.add(&word.span(), format!("access: no rule decides about {:?}: leave it out", word.get_ref()))
+            }
+            text => match AccessSet::RULED.into_iter().find(|access| access.as_str() == text) {
+                Some(access) => set = set.with(access),
+                None => {
+                    let known = AccessSet::RULED.map(|access| format!("{:?}", access.as_str())).join(", ");
+                    faults.add(&word.span(), format!("access: {text:?} is not one of {known}"));
+                }
+            },
+        }
+    }
+    Some(set)
+}
+
+fn modules(list: &Texts, faults: &mut Faults) -> Vec<String> {
+    let mut modules = Vec::new();
+    for module in list.iter().flat_map(Spanned::get_ref) {
+        let name = module.get_ref();
+        let valid =
+            |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
+        if name.split('.').all(valid) {
+            modules.push(name.clone());
+        } else {
+            faults.add(
+                &module.span(),
+                format!("module: {name:?} is not a module's name: write what follows python -m, without wildcards"),
+            );
+        }
+    }
+    modules
+}
+
+fn uids(value: Option<&Spanned<Value>>, faults: &mut Faults) -> Option<UidSet> {
+    let Some(value) = value else { return Some(UidSet::Any) };
+    if value.get_ref().as_str() == Some("any") {
+        return Some(UidSet::Any);
+    }
+    let list = value.get_ref().as_array().filter(|list| !list.is_empty());
+    let number = |uid: &Value| uid.as_integer().and_then(|uid| u32::try_from(uid).ok());
+    let uids = list.and_then(|list| list.iter().map(number).collect::<Option<Vec<u32>>>());
+    if uids.is_none() {
+        faults.add(&value.span(), "uid must be \"any\" or a list of user ids as numbers, like [0, 1000]");
+    }
+    uids.map(UidSet::Only)
+}
+
+/// An allow rule must say who is let in, and an interpreter is nobody in particular.
+fn refuse_everybody(rule: &Rule, raw: &RawRule, span: &Range<usize>, faults: &mut Faults) {
+    let Some(exe) = &raw.exe else {
+        faults.add(
+            span,
+            format!("allow rule {:?} would let in every program: add exe = [\"/path/of/program\"]", rule.name),
+        );
+        return;
+    };
+    if let Some(glob) = rule.exe.iter().find(|glob| glob.may_name_interpreter()) {
+        let span =
+            exe.get_ref().iter().find(|text| text.get_ref() == glob.as_str()).map_or_else(|| exe.span(), Spanned::span);
+        if rule.access.contains(Access::Read) {
+            faults.add(
+                &span,
+                format!(
+                    "allow rule {:?}: {:?} matches an interpreter, which would run what it may read without approval: \
+                     take \"read\" out of access, or name programs that are no interpreters",
+                    rule.name,
+                    glob.as_str()
+                ),
+            );
+        } else if raw.script.is_none() && raw.module.is_none() {
+            faults.add(
+                &span,
+                format!(
+                    "allow rule {:?}: {:?} matches an interpreter and would let in whatever it runs: add script or \
+                     module, or name programs that are no interpreters",
+                    rule.name,
+                    glob.as_str()
+                ),
+            );
+        }
+    }
+    for script in raw.script.iter().flat_map(Spanned::get_ref) {
+        if rule.script.iter().any(|glob| glob.as_str() == script.get_ref() && glob.names_nothing()) {
+            faults.add(
+                &script.span(),
+                format!("script: {:?} matches every script: name the one that is meant", script.get_ref()),
+            );
+        }
+    }
+}
+
+fn check_content(rule: &Rule, content: Option<&Spanned<Value>>, span: &Range<usize>, faults: &mut Faults) {
+    match content {
+        None if rule.access.brings_content() => faults.add(
+            span,
+            format!("allow rule {:?} does not say what content it lets in: add content = \"any\"", rule.name),
+        ),
+        None => {}
+        Some(content) if !rule.access.brings_content() => {
+            faults.add(&content.span(), "content limits what a writer brings: leave it out of a rule that only reads");
+        }
+        Some(content) if content.get_ref().as_str() == Some("any") => {}
+        Some(content) => {
+            faults.add(&content.span(), "content cannot be limited by this version: write content = \"any\"");
+        }
+    }
+}

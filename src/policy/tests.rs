@@ -1,0 +1,329 @@
+#![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used)]
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::PathBuf;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::model::{Exe, Script, Site, Subject, Uids};
+
+fn rule(name: &str, verdict: Verdict) -> Rule {
+    Rule {
+        name: name.into(),
+        verdict,
+        exe: Vec::new(),
+        script: Vec::new(),
+        module: Vec::new(),
+        uid: UidSet::Any,
+        scope: Scope::Any,
+        sites: Vec::new(),
+        access: AccessSet::EMPTY.with(Access::Write),
+        place: Place { file: "test".into(), line: 1 },
+    }
+}
+
+fn globs(texts: &[&str]) -> Vec<PathGlob> {
+    texts.iter().map(|text| PathGlob::new(text).unwrap()).collect()
+}
+
+fn subject(exe: &str, script: Script) -> Subject {
+    Subject {
+        pid: 10,
+        start_time: 1,
+        exe: Exe { path: exe.into(), dev: 1, ino: 2, at_path: true },
+        script,
+        environment: Some("/usr".into()),
+        argv: Vec::new(),
+        uids: Uids { real: 1000, effective: 1000, saved: 1000, fs: 1000 },
+        parents: Vec::new(),
+    }
+}
+
+fn site(prefix: &str, owner: u32) -> Site {
+    Site { path: format!("{prefix}/lib/python3/site-packages").into(), prefix: prefix.into(), owner }
+}
+
+fn verdict(rules: &[Rule], subject: &Subject, site: &Site, access: Access) -> Verdict {
+    Policy::new(rules.to_vec()).decide(&Request { subject, site, access }).verdict
+}
+
+fn pip() -> Rule {
+    Rule {
+        exe: globs(&["/usr/bin/python3*"]),
+        script: globs(&["/usr/bin/pip*"]),
+        module: vec!["pip".to_owned()],
+        scope: Scope::SameEnvironment,
+        ..rule("pip", Verdict::Allow)
+    }
+}
+
+fn bytes(path: &[u8]) -> PathBuf {
+    OsStr::from_bytes(path).into()
+}
+
+#[test]
+fn the_first_rule_that_matches_decides() {
+    let deny = Rule { exe: globs(&["/usr/bin/x"]), ..rule("no-x", Verdict::Deny) };
+    let allow = rule("all", Verdict::Allow);
+    let policy = Policy::new(vec![deny, allow]);
+    let (x, y, usr) = (subject("/usr/bin/x", Script::None), subject("/usr/bin/y", Script::None), site("/usr", 0));
+    let decision = policy.decide(&Request { subject: &x, site: &usr, access: Access::Write });
+    assert_eq!(decision.verdict, Verdict::Deny);
+    assert_eq!(decision.rule.as_deref(), Some("no-x"));
+    assert_eq!(decision.reason, Reason::Rule);
+    let decision = policy.decide(&Request { subject: &y, site: &usr, access: Access::Write });
+    assert_eq!(decision.rule.as_deref(), Some("all"));
+}
+
+#[test]
+fn what_no_rule_speaks_about_is_denied() {
+    let x = subject("/usr/bin/x", Script::None);
+    let decision =
+        Policy::new(Vec::new()).decide(&Request { subject: &x, site: &site("/usr", 0), access: Access::Read });
+    assert_eq!(decision, Decision { verdict: Verdict::Deny, rule: None, reason: Reason::NoRule });
+}
+
+#[test]
+fn a_special_file_is_denied_whatever_the_rules_say() {
+    let all = Rule { access: AccessSet::EMPTY.with(Access::Special), ..rule("all", Verdict::Allow) };
+    let x = subject("/usr/bin/x", Script::None);
+    let decision =
+        Policy::new(vec![all]).decide(&Request { subject: &x, site: &site("/usr", 0), access: Access::Special });
+    assert_eq!(decision, Decision { verdict: Verdict::Deny, rule: None, reason: Reason::SpecialFile });
+}
+
+#[test]
+fn an_interpreter_is_known_by_script_or_module() {
+    let usr = site("/usr", 0);
+    for (script, expected) in [
+        (Script::Module("pip".into()), Verdict::Allow),
+        (Script::Module("pip2".into()), Verdict::Deny),
+        (Script::File("/usr/bin/pip3".into()), Verdict::Allow),
+        (Script::File("/tmp/pip".into()), Verdict::Deny),
+        (Script::Command, Verdict::Deny),
+        (Script::Stdin, Verdict::Deny),
+        (Script::None, Verdict::Deny),
+    ] {
+        let asking = subject("/usr/bin/python3.11", script);
+        assert_eq!(verdict(&[pip()], &asking, &usr, Access::Write), expected, "{:?}", asking.script);
+    }
+}
+
+#[test]
+fn an_executable_that_is_not_at_its_path_matches_no_rule_that_names_one() {
+    let mut asking = subject("/usr/bin/python3.11", Script::Module("pip".into()));
+    asking.exe.at_path = false;
+    assert_eq!(verdict(&[pip()], &asking, &site("/usr", 0), Access::Write), Verdict::Deny);
+}
+
+#[test]
+fn the_effective_user_counts() {
+    let root = Rule { uid: UidSet::Only(vec![0]), ..rule("root", Verdict::Allow) };
+    let mut asking = subject("/usr/bin/x", Script::None);
+    asking.uids.real = 0;
+    assert_eq!(verdict(std::slice::from_ref(&root), &asking, &site("/usr", 0), Access::Write), Verdict::Deny);
+    asking.uids = Uids { real: 1000, effective: 0, saved: 0, fs: 0 };
+    assert_eq!(verdict(&[root], &asking, &site("/usr", 0), Access::Write), Verdict::Allow);
+}
+
+#[test]
+fn same_environment() {
+    for (environment, prefix, owner, expected) in [
+        (Some("/srv/app"), "/srv/app", 0, Verdict::Allow),
+        (Some("/srv/app"), "/srv/other", 0, Verdict::Deny),
+        (Some("/usr"), "/usr/local", 0, Verdict::Allow),
+        (Some("/usr/local"), "/usr", 0, Verdict::Allow),
+        (Some("/usr"), "/srv/app", 0, Verdict::Deny),
+        (Some("/srv/app"), "/usr", 0, Verdict::Deny),
+        (Some("/usr"), "/home/a/.local", 1000, Verdict::Allow),
+        (Some("/usr"), "/home/b/.local", 1001, Verdict::Deny),
+        (Some("/srv/app"), "/home/a/.local", 1000, Verdict::Deny),
+        (Some("/usr"), "/home/a/.locals", 1000, Verdict::Deny),
+        (None, "/usr", 0, Verdict::Deny),
+    ] {
+        let mut asking = subject("/usr/bin/python3", Script::Module("pip".into()));
+        asking.environment = environment.map(PathBuf::from);
+        assert_eq!(
+            verdict(&[pip()], &asking, &site(prefix, owner), Access::Write),
+            expected,
+            "{environment:?} {prefix} {owner}"
+        );
+    }
+}
+
+#[test]
+fn a_rule_can_be_limited_to_site_directories() {
+    let opt = Rule { sites: globs(&["/opt/*/lib/python3/site-packages"]), ..rule("opt", Verdict::Allow) };
+    let asking = subject("/usr/bin/x", Script::None);
+    assert_eq!(verdict(std::slice::from_ref(&opt), &asking, &site("/opt/app", 0), Access::Write), Verdict::Allow);
+    assert_eq!(verdict(&[opt], &asking, &site("/usr", 0), Access::Write), Verdict::Deny);
+}
+
+#[test]
+fn paths_that_are_not_utf8_open_no_door() {
+    let mut asking = subject("/usr/bin/python3", Script::File(bytes(b"/usr/bin/pip\xff")));
+    assert_eq!(verdict(&[pip()], &asking, &site("/usr", 0), Access::Write), Verdict::Deny);
+    asking = subject("/usr/bin/x", Script::None);
+    asking.exe.path = bytes(b"/usr/bin/python3\xff");
+    assert_eq!(verdict(&[pip()], &asking, &site("/usr", 0), Access::Write), Verdict::Deny);
+
+    // The deny rule cannot be held against the path: the allow rule behind it must not have the word.
+    let hidden = Site { path: bytes(b"/srv/\xff/site-packages"), prefix: "/srv".into(), owner: 0 };
+    let rules = [Rule { sites: globs(&["/srv/**"]), ..rule("no-srv", Verdict::Deny) }, rule("all", Verdict::Allow)];
+    assert_eq!(verdict(&rules, &subject("/usr/bin/x", Script::None), &hidden, Access::Write), Verdict::Deny);
+}
+
+#[test]
+fn a_covered_rule_is_found() {
+    let wide = Rule { exe: globs(&["/usr/bin/*"]), ..rule("wide", Verdict::Deny) };
+    let narrow = Rule { exe: globs(&["/usr/bin/x", "/usr/bin/y*"]), ..rule("narrow", Verdict::Allow) };
+    assert_eq!(shadows(&[wide.clone(), narrow.clone()]), [Shadow { rule: 1, by: 0 }]);
+    assert_eq!(shadows(&[narrow.clone(), wide.clone()]), []);
+    let more = Rule { access: narrow.access.with(Access::Rename), ..narrow.clone() };
+    assert_eq!(shadows(&[wide.clone(), more]), []);
+    let root_only = Rule { uid: UidSet::Only(vec![0]), ..wide };
+    assert_eq!(shadows(&[root_only, narrow]), []);
+    let module_only = Rule { script: Vec::new(), ..pip() };
+    assert_eq!(shadows(&[module_only.clone(), pip()]), []);
+    assert_eq!(shadows(&[pip(), module_only]), [Shadow { rule: 1, by: 0 }]);
+}
+
+fn any_globs() -> impl Strategy<Value = Vec<PathGlob>> {
+    let glob = prop::sample::select(vec!["/a", "/b", "/*", "/a/*", "/a/b", "/**/b", "/a*", "/**", "/?"]);
+    prop::collection::vec(glob, 0..3).prop_map(|texts| globs(&texts))
+}
+
+fn any_path() -> impl Strategy<Value = PathBuf> {
+    prop::sample::select(vec![
+        bytes(b"/a"),
+        bytes(b"/b"),
+        bytes(b"/a/b"),
+        bytes(b"/ab"),
+        bytes(b"/x/b"),
+        bytes(b"/a/\xff"),
+    ])
+}
+
+fn any_uids() -> impl Strategy<Value = UidSet> {
+    prop_oneof![Just(UidSet::Any), prop::collection::vec(0..3_u32, 1..3).prop_map(UidSet::Only)]
+}
+
+fn any_rule() -> impl Strategy<Value = Rule> {
+    (
+        (any::<bool>(), any_globs(), any_globs(), prop::collection::vec(prop::sample::select(vec!["m", "n"]), 0..2)),
+        (any_uids(), any::<bool>(), any_globs(), 1..32_u8),
+    )
+        .prop_map(|((allow, exe, script, module), (uid, everywhere, sites, access))| Rule {
+            exe,
+            script,
+            module: module.into_iter().map(str::to_owned).collect(),
+            uid,
+            scope: if everywhere { Scope::Any } else { Scope::SameEnvironment },
+            sites,
+            access: AccessSet::RULED
+                .into_iter()
+                .enumerate()
+                .filter(|(bit, _)| access & (1 << bit) != 0)
+                .fold(AccessSet::EMPTY, |set, (_, access)| set.with(access)),
+            ..rule("any", if allow { Verdict::Allow } else { Verdict::Deny })
+        })
+}
+
+fn any_rules() -> impl Strategy<Value = Vec<Rule>> {
+    prop::collection::vec(any_rule(), 0..6).prop_map(|mut rules| {
+        for (index, rule) in rules.iter_mut().enumerate() {
+            rule.name = index.to_string().into();
+        }
+        rules
+    })
+}
+
+fn any_script() -> impl Strategy<Value = Script> {
+    prop_oneof![
+        Just(Script::None),
+        Just(Script::Command),
+        Just(Script::Stdin),
+        any_path().prop_map(Script::File),
+        prop::sample::select(vec!["m", "n", "o"]).prop_map(|name| Script::Module(name.to_owned())),
+    ]
+}
+
+fn any_subject() -> impl Strategy<Value = Subject> {
+    (any_path(), any::<bool>(), any_script(), prop::option::of(any_path()), 0..3_u32).prop_map(
+        |(exe, at_path, script, environment, uid)| Subject {
+            exe: Exe { path: exe, dev: 1, ino: 1, at_path },
+            environment,
+            uids: Uids { real: 0, effective: uid, saved: 0, fs: 0 },
+            ..subject("/", script)
+        },
+    )
+}
+
+fn any_site() -> impl Strategy<Value = Site> {
+    (any_path(), any_path(), 0..3_u32).prop_map(|(path, prefix, owner)| Site { path, prefix, owner })
+}
+
+fn any_access() -> impl Strategy<Value = Access> {
+    use Access::{Delete, Link, List, Read, Rename, Special, Symlink, Write};
+    prop::sample::select(vec![Read, Write, Rename, Link, Symlink, Special, Delete, List])
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+
+    #[test]
+    fn a_decision_names_its_rule_and_only_rules_allow(
+        rules in any_rules(), subject in any_subject(), site in any_site(), access in any_access()
+    ) {
+        let policy = Policy::new(rules);
+        let request = Request { subject: &subject, site: &site, access };
+        let decision = policy.decide(&request);
+        let named = decision.rule.as_deref().and_then(|name| policy.rules().iter().find(|rule| *rule.name == *name));
+        match (decision.reason, named) {
+            (Reason::Rule, Some(rule)) => prop_assert_eq!(decision.verdict, rule.verdict),
+            (Reason::NoRule | Reason::SpecialFile, None) => prop_assert_eq!(decision.verdict, Verdict::Deny),
+            other => prop_assert!(false, "{:?}", other),
+        }
+        if matches!(access, Access::Special | Access::Delete | Access::List) {
+            prop_assert_eq!(decision.verdict, Verdict::Deny);
+        }
+    }
+
+    #[test]
+    fn a_rule_before_it_that_denies_all_leaves_nothing_allowed(
+        rules in any_rules(), subject in any_subject(), site in any_site(), access in any_access()
+    ) {
+        let everything = AccessSet::RULED.into_iter().fold(AccessSet::EMPTY, AccessSet::with);
+        let mut closed = vec![Rule { access: everything, ..rule("closed", Verdict::Deny) }];
+        closed.extend(rules);
+        prop_assert_eq!(verdict(&closed, &subject, &site, access), Verdict::Deny);
+    }
+
+    #[test]
+    fn a_shadowed_rule_changes_no_decision(
+        rules in any_rules(), subject in any_subject(), site in any_site(), access in any_access()
+    ) {
+        prop_assume!(subject.exe.path.to_str().is_some() && site.path.to_str().is_some());
+        prop_assume!(!matches!(&subject.script, Script::File(path) if path.to_str().is_none()));
+        let covered: Vec<usize> = shadows(&rules).iter().map(|shadow| shadow.rule).collect();
+        let fewer: Vec<Rule> = rules.iter().enumerate()
+            .filter(|(index, _)| !covered.contains(index)).map(|(_, rule)| rule.clone()).collect();
+        let request = Request { subject: &subject, site: &site, access };
+        prop_assert_eq!(Policy::new(rules).decide(&request), Policy::new(fewer).decide(&request));
+    }
+
+    #[test]
+    fn bytes_that_are_not_text_never_help(
+        rules in any_rules(), subject in any_subject(), site in any_site(), access in any_access()
+    ) {
+        // An allow rule that names programs cannot be met by a program whose path is not text.
+        let mut subject = subject;
+        subject.exe.path = bytes(b"/a/\xff");
+        let named: Vec<Rule> = rules.into_iter()
+            .filter(|rule| rule.verdict == Verdict::Deny || !rule.exe.is_empty()).collect();
+        prop_assert_eq!(verdict(&named, &subject, &site, access), Verdict::Deny);
+    }
+}
