@@ -1,0 +1,18 @@
+//! From a kernel event to the facts that a policy decides on: who asks, for what, under which name.
+//!
+//! *Owns* the reading of /proc and of the event descriptor. *Must not* decide anything. *Hands to* the gate plain
+//! [`crate::model`] values. Everything here may wait (a command line can lie in memory that a slow FUSE server backs),
+//! so it runs on worker threads, under the deadline.
+
+#![forbid(unsafe_code)]
+
+mod environment;
+mod intent;
+mod place;
+mod script;
+mod subject;
+
+pub use environment::site_prefix;
+pub use intent::{Intent, intent};
+pub use place::OpenedAs;
+pub use subject::{Unresolved, subject_of_author, subject_of_thread};
