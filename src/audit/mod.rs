@@ -1,0 +1,32 @@
+//! What happened, told to people and to their collectors.
+//!
+//! ```text
+//! gate, watch, daemon ─▶ Audit::record (try_send, never blocks) ─▶ pth-audit: limit ─▶ JSON lines, syslog, stderr
+//! ```
+//!
+//! *Owns* the form of a record and everything that leaves the daemon as one. *Must not* delay a decision: a record is
+//! plain data until it has reached the auditor's thread, which is the only one that may block, and a full queue drops
+//! records with a count. *Hands to* files and sockets one line per record, whatever bytes a name holds.
+
+#![forbid(unsafe_code)]
+
+mod auditor;
+mod counters;
+mod ecs;
+mod escape;
+mod health;
+mod limit;
+mod lines;
+mod record;
+#[cfg(test)]
+mod sample;
+mod syslog;
+mod text;
+mod worker;
+
+pub use auditor::{Audit, Auditor, Flush, JsonTarget, QUEUE_CAPACITY, Targets};
+pub use counters::Counters;
+pub use ecs::json_line;
+pub use escape::{escape, escape_path};
+pub use record::{Action, Outcome, Record};
+pub use text::text_line;

@@ -1,0 +1,127 @@
+//! What the auditor's thread does: batches, counts that are due, and one sick sink's trouble told to the others.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, never, select};
+
+use super::auditor::Flush;
+use super::health::Sink;
+use super::limit::Limit;
+use super::record::{Action, Record};
+
+/// Records written with one call.
+pub(super) const BATCH: usize = 256;
+
+/// How often the auditor looks after what it owes: counts, and sinks that do not work.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What the thread owns.
+pub(super) struct Worker {
+    records: Receiver<Box<Record>>,
+    /// Tells until when to be done.
+    stopped: Receiver<Instant>,
+    sinks: Vec<Box<dyn Sink>>,
+    limit: Limit,
+    dropped: Arc<AtomicU64>,
+    /// How many of the dropped ones are in a record already.
+    reported: u64,
+    last_report: Option<Instant>,
+}
+
+impl Worker {
+    pub(super) fn new(
+        records: Receiver<Box<Record>>,
+        stopped: Receiver<Instant>,
+        sinks: Vec<Box<dyn Sink>>,
+        dropped: Arc<AtomicU64>,
+    ) -> Self {
+        Worker { records, stopped, sinks, limit: Limit::new(), dropped, reported: 0, last_report: None }
+    }
+
+    pub(super) fn run(&mut self) -> Flush {
+        loop {
+            let patience = if self.owes() { TICK } else { TICK * 60 };
+            select! {
+                recv(self.stopped) -> deadline => match deadline {
+                    Ok(deadline) => return self.close(Some(deadline)),
+                    // The auditor was let go without being finished: carry on for as long as somebody records.
+                    Err(_) => self.stopped = never(),
+                },
+                recv(self.records) -> first => match first {
+                    Ok(first) => self.take(Some(*first)),
+                    Err(_) => return self.close(None),
+                },
+                default(patience) => self.take(None),
+            }
+        }
+    }
+
+    /// Writes one batch: `first`, what waits behind it, and the counts that are due.
+    fn take(&mut self, first: Option<Record>) {
+        let now = Instant::now();
+        let waiting = self.records.try_iter().take(BATCH - 1).map(|record| *record);
+        let mut batch: Vec<Record> =
+            first.into_iter().chain(waiting).filter_map(|record| self.limit.offer(record, now)).collect();
+        batch.extend(self.limit.due(now));
+        if self.last_report.is_none_or(|last| now.saturating_duration_since(last) >= TICK) {
+            batch.extend(self.report_drops(now));
+        }
+        self.write(&batch, now);
+    }
+
+    /// The last batches, then every count.
+    fn close(&mut self, deadline: Option<Instant>) -> Flush {
+        while !self.records.is_empty() && deadline.is_none_or(|deadline| Instant::now() < deadline) {
+            self.take(None);
+        }
+        let now = Instant::now();
+        let unwritten = self.records.len() as u64;
+        let mut last = self.limit.flush();
+        last.extend(self.report_drops(now));
+        if unwritten > 0 {
+            let message = format!("stopped before {unwritten} records were written");
+            last.push(Record::new(Action::Failure).saying(message).counting(unwritten));
+        }
+        self.write(&last, now);
+        Flush {
+            finished: true,
+            unwritten,
+            dropped: self.dropped.load(Relaxed),
+            lost: self.sinks.iter_mut().map(|sink| sink.health().lost_ever()).sum(),
+        }
+    }
+
+    fn report_drops(&mut self, now: Instant) -> Option<Record> {
+        let total = self.dropped.load(Relaxed);
+        let new = total - self.reported;
+        (new > 0).then(|| {
+            self.reported = total;
+            self.last_report = Some(now);
+            Record::new(Action::Failure)
+                .saying(format!("the audit queue was full: {new} records dropped, {total} in all"))
+                .counting(new)
+        })
+    }
+
+    fn write(&mut self, records: &[Record], now: Instant) {
+        for sink in &mut self.sinks {
+            sink.write(records, now);
+        }
+        for sick in 0..self.sinks.len() {
+            if let Some(trouble) = self.sinks[sick].health().trouble() {
+                let trouble = [trouble];
+                let others = self.sinks.iter_mut().enumerate().filter(|(index, _)| *index != sick);
+                others.for_each(|(_, sink)| sink.write(&trouble, now));
+            }
+        }
+    }
+
+    /// Whether something has to be written even if no record comes.
+    fn owes(&mut self) -> bool {
+        self.limit.is_counting()
+            || self.dropped.load(Relaxed) > self.reported
+            || self.sinks.iter_mut().any(|sink| sink.health().owes())
+    }
+}
