@@ -1,0 +1,438 @@
+//! Reading the watch group: from notifications to the table of tracked files, and to notices for the gate.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use crossbeam_channel::Sender;
+use nix::fcntl::OFlag;
+
+use super::quarantine::is_aside;
+use super::sites::{SiteDir, SiteId, Sites, reach};
+use super::tracked::Tracker;
+use crate::approvals::DirectoryId;
+use crate::audit::Counters;
+use crate::fanotify::wire::{Event, Info};
+use crate::fanotify::{FileId, NotificationGroup, PermissionGroup};
+use crate::model::{Failure, Site, StartupNames};
+
+/// Who did it, as far as the notification tells.
+#[derive(Debug)]
+pub struct Author {
+    /// Process id; 0 outside of the daemon's pid namespace.
+    pub pid: u32,
+    /// What tells that process from a later one with the same id.
+    pub pidfd: Option<OwnedFd>,
+}
+
+/// How a newcomer came to its name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum How {
+    /// open, creat, mknod, link, symlink, linkat: the file itself tells which.
+    Created,
+    /// Renamed or exchanged; with the startup name that it had before in a guarded directory.
+    Renamed {
+        /// Its former place.
+        from: Option<(SiteId, OsString)>,
+    },
+}
+
+/// A file got a startup name.
+#[derive(Debug)]
+pub struct Arrival {
+    /// Where.
+    pub site: SiteId,
+    /// Under which name.
+    pub name: OsString,
+    /// Which file.
+    pub file: FileId,
+    /// How.
+    pub how: How,
+    /// By whom.
+    pub author: Author,
+}
+
+/// What the gate has to deal with.
+#[derive(Debug)]
+pub enum Notice {
+    /// A newcomer.
+    Arrival(Arrival),
+    /// A file that somebody, perhaps a permitted writer, had open for writing was closed.
+    Closed {
+        /// Which file.
+        file: FileId,
+        /// A directory where it has a name.
+        site: SiteId,
+    },
+    /// A startup file was removed.
+    Removed {
+        /// Where.
+        site: SiteId,
+        /// Which name.
+        name: OsString,
+        /// By whom.
+        author: Author,
+    },
+    /// A guarded directory was removed or moved away.
+    SiteLost(SiteId),
+    /// The kernel lost notifications: what is in the directories must be read again.
+    Overflow,
+}
+
+/// The watch group and everything that it feeds.
+#[derive(Debug)]
+pub struct Watch {
+    /// The guarded directories.
+    pub sites: Sites,
+    group: NotificationGroup,
+    gate: Arc<PermissionGroup>,
+    listing: Arc<PermissionGroup>,
+    startup: StartupNames,
+    notices: Sender<Notice>,
+    counters: Arc<Counters>,
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    tracker: Tracker,
+    buffer: Vec<u8>,
+    /// Notices that found the queue full were dropped: the directories must be read again.
+    lost_notices: bool,
+}
+
+impl Watch {
+    /// `notices` is where the gate listens.
+    #[must_use]
+    pub fn new(
+        group: NotificationGroup,
+        gate: Arc<PermissionGroup>,
+        listing: Arc<PermissionGroup>,
+        startup: StartupNames,
+        notices: Sender<Notice>,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Watch { sites: Sites::default(), group, gate, listing, startup, notices, counters, state: Mutex::default() }
+    }
+
+    /// The table of tracked files. Nobody may open a guarded file or wait for anything while holding it: the thread
+    /// that answers the daemon's own opens needs it.
+    pub fn tracker(&self) -> impl std::ops::DerefMut<Target = Tracker> + '_ {
+        Held(self.lock())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The names that make a startup file.
+    #[must_use]
+    pub fn startup(&self) -> &StartupNames {
+        &self.startup
+    }
+
+    /// Whether an entry that has this name now may have been opened as a startup file: it has a startup name, or has
+    /// been taken aside by the guard.
+    #[must_use]
+    pub fn may_be_startup(&self, name: &OsStr) -> bool {
+        self.startup.matches(name.as_bytes()) || is_aside(name.as_bytes())
+    }
+
+    /// Starts to watch a directory's entries. The gate does not stand yet, so the files in it can be read without an
+    /// answer from ourselves. `None` if it is guarded already.
+    ///
+    /// # Errors
+    /// The mark cannot be placed.
+    pub fn add_site(
+        &self,
+        facts: Site,
+        dir: File,
+        file: FileId,
+        approvals: DirectoryId,
+    ) -> io::Result<Option<Arc<SiteDir>>> {
+        let Some(site) = self.sites.add(facts, dir, file, approvals) else { return Ok(None) };
+        if let Err(error) = self.group.watch_entries(&site.dir) {
+            self.sites.remove(site.id);
+            return Err(error);
+        }
+        Ok(Some(site))
+    }
+
+    /// Closes the gate of a watched directory: from now on opens in it wait for an answer.
+    ///
+    /// # Errors
+    /// A mark cannot be placed.
+    pub fn close_gate(&self, site: &SiteDir) -> io::Result<()> {
+        self.gate.gate_children(&site.dir)?;
+        self.listing.gate_listing(&site.dir)
+    }
+
+    /// Makes the kernel finish every rename, link or creation in a directory that has begun, and queue its
+    /// notification: reading the directory takes its lock, which the kernel holds from the change of the name to the
+    /// notification (`vfs_rename`, Linux 6.18).
+    pub fn barrier(&self, fsid: u64) {
+        for site in self.sites.all().iter().filter(|site| site.file.fsid == fsid) {
+            let Ok(copy) = site.dir.try_clone() else { continue };
+            if let Ok(mut dir) = nix::dir::Dir::from_fd(copy.into()) {
+                let _ = dir.iter().next(); // rewinds, then reads
+            }
+        }
+    }
+
+    /// Reads what is queued now and brings the table up to date. What arrives meanwhile is left to the next call, so
+    /// that a storm cannot hold a decision.
+    pub fn drain(&self) {
+        let mut state = self.lock();
+        let mut due = self.group.queued().unwrap_or(0);
+        let mut buffer = std::mem::take(&mut state.buffer);
+        while due > 0 {
+            match self.group.read(&mut buffer, |event, pidfd| self.apply(&mut state, event, pidfd)) {
+                Ok(0) => break,
+                Ok(read) => due = due.saturating_sub(read),
+                Err(_) => {
+                    self.lose_notices(&mut state);
+                    break;
+                }
+            }
+        }
+        if state.lost_notices && self.notices.try_send(Notice::Overflow).is_ok() {
+            state.lost_notices = false;
+        }
+        state.buffer = buffer;
+    }
+
+    fn apply(&self, state: &mut State, event: &Event<'_>, pidfd: Option<OwnedFd>) {
+        let pid = event.pid.cast_unsigned();
+        let author = Author { pid, pidfd };
+        let has = |flag: u64| event.mask & flag != 0;
+        if has(libc::FAN_Q_OVERFLOW) {
+            self.counters.failed(Failure::WatchOverflow);
+            self.lose_notices(state);
+            return;
+        }
+        let (mut target, mut entry, mut old, mut new) = (None, None, None, None);
+        for info in event.infos() {
+            match info {
+                Info::Target(file) => target = Some(file),
+                Info::Entry(place) => entry = Some(place),
+                Info::OldEntry(place) => old = Some(place),
+                Info::NewEntry(place) => new = Some(place),
+                Info::Dir(_) | Info::Pidfd(_) | Info::Other(_) => {}
+            }
+        }
+        if has(libc::FAN_DELETE_SELF | libc::FAN_MOVE_SELF)
+            && let Some(site) = target.and_then(|file| self.sites.by_file(&file))
+        {
+            self.send(state, Notice::SiteLost(site.id));
+        }
+        if has(libc::FAN_ONDIR) {
+            return; // a directory called x.pth is no startup file
+        }
+        let startup_place = |place: Option<crate::fanotify::wire::Place<'_>>| {
+            let place = place.filter(|place| self.startup.matches(place.name.as_bytes()))?;
+            Some((self.sites.by_file(&place.dir)?, place.name.to_owned()))
+        };
+        if has(libc::FAN_RENAME) {
+            let (from, to) = (startup_place(old), startup_place(new));
+            self.renamed(state, from, to, target, author);
+            return;
+        }
+        if let Some(file) = target {
+            self.written(state, event.mask, &file, pid);
+        }
+        let Some((site, name)) = startup_place(entry) else { return };
+        if has(libc::FAN_CREATE)
+            && let Some(file) = target
+        {
+            // Two changes of one name by one process may come merged; what is there now says which was the last.
+            let gone = has(libc::FAN_DELETE) && !site.holds(&name, &file);
+            self.appeared(state, &site, &name, file, How::Created, author);
+            if gone {
+                state.tracker.vanish(site.id, &name, Some(&file));
+            }
+        } else if has(libc::FAN_DELETE) {
+            state.tracker.vanish(site.id, &name, target.as_ref());
+            if pid != std::process::id() {
+                self.send(state, Notice::Removed { site: site.id, name, author });
+            }
+        }
+    }
+
+    fn renamed(
+        &self,
+        state: &mut State,
+        from: Option<(Arc<SiteDir>, OsString)>,
+        to: Option<(Arc<SiteDir>, OsString)>,
+        target: Option<FileId>,
+        author: Author,
+    ) {
+        let from = from.map(|(site, name)| {
+            state.tracker.vanish(site.id, &name, target.as_ref());
+            if let Some(file) = &target
+                && author.pid != std::process::id()
+            {
+                state.tracker.rename_away(file);
+            }
+            (site.id, name)
+        });
+        match (to, target) {
+            (Some((site, name)), Some(file)) => {
+                self.appeared(state, &site, &name, file, How::Renamed { from }, author);
+            }
+            _ => {
+                if let Some((site, name)) = from
+                    && author.pid != std::process::id()
+                {
+                    self.send(state, Notice::Removed { site, name, author });
+                }
+            }
+        }
+    }
+
+    /// Changes to the content of a tracked file.
+    fn written(&self, state: &mut State, mask: u64, file: &FileId, pid: u32) {
+        let Some(entry) = state.tracker.get_mut(file) else { return };
+        if mask & libc::FAN_MODIFY != 0
+            && let Some(permit) = &mut entry.permit
+            && !permit.pids.contains(&pid)
+        {
+            permit.tainted = true; // truncate(2) passes no gate
+        }
+        if mask & libc::FAN_CLOSE_WRITE != 0 {
+            entry.writers = entry.writers.saturating_sub(1);
+            if entry.permit.is_some() || !entry.probed {
+                let site = entry.names.last().map_or(SiteId(0), |(site, _)| *site);
+                self.queue(state, file, site, Notice::Closed { file: *file, site });
+            }
+        }
+    }
+
+    fn appeared(&self, state: &mut State, site: &SiteDir, name: &OsStr, file: FileId, how: How, author: Author) {
+        state.tracker.appear(file, site.id, name);
+        self.mark(&mut state.tracker, site, name, &file);
+        if how == How::Created
+            && let Some(entry) = state.tracker.get_mut(&file)
+        {
+            entry.fresh = true;
+        }
+        if author.pid == std::process::id() {
+            return; // our own putting back
+        }
+        let arrival = Arrival { site: site.id, name: name.to_owned(), file, how, author };
+        self.queue(state, &file, site.id, Notice::Arrival(arrival));
+    }
+
+    /// Puts the guard's marks on a file's own inode. They are part of the decision: without them a write through
+    /// another hard link, or through another mount of the file, goes unseen.
+    fn mark(&self, tracker: &mut Tracker, site: &SiteDir, name: &OsStr, file: &FileId) {
+        let Some(entry) = tracker.get_mut(file) else { return };
+        if entry.marked {
+            return;
+        }
+        let placed = reach(site, name, file, OFlag::O_PATH | OFlag::O_NOFOLLOW).and_then(|opened| {
+            self.gate.gate_file(opened.as_fd())?;
+            self.group.watch_file(opened.as_fd())
+        });
+        match placed {
+            Ok(()) => entry.marked = true,
+            // Gone again: there is nothing left to mark, and nobody can reach it by another name either.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ESTALE | libc::ENOENT)) => {}
+            Err(_) => self.counters.failed(Failure::Mark),
+        }
+    }
+
+    /// Tracks a file that was found in a directory, rather than told of.
+    pub fn track(&self, site: &SiteDir, name: &OsStr, file: FileId) {
+        let mut state = self.lock();
+        state.tracker.appear(file, site.id, name);
+        self.mark(&mut state.tracker, site, name, &file);
+    }
+
+    /// Tracks the file that a symbolic link in a directory leads to, under the link's name.
+    pub fn track_target(&self, site: &SiteDir, name: &OsStr, target: &File) -> io::Result<FileId> {
+        let file = FileId::of(target)?;
+        let mut state = self.lock();
+        state.tracker.alias(file, site.id, name);
+        self.gate.gate_file(target)?;
+        self.group.watch_file(target)?;
+        if let Some(entry) = state.tracker.get_mut(&file) {
+            entry.marked = true;
+        }
+        Ok(file)
+    }
+
+    /// Has a file looked at again whose permitted writer seems to have gone without a notification of its close.
+    pub fn ask_to_settle(&self, file: &FileId) {
+        let mut state = self.lock();
+        let Some(entry) = state.tracker.get(file) else { return };
+        if entry.pending == 0 {
+            let site = entry.names.last().map_or(SiteId(0), |(site, _)| *site);
+            self.queue(&mut state, file, site, Notice::Closed { file: *file, site });
+        }
+    }
+
+    /// Judges a file that was found in a directory as if it had just come, its author unknown.
+    pub fn track_unexplained(&self, site: &SiteDir, name: &OsStr, file: FileId) {
+        let author = Author { pid: 0, pidfd: None };
+        let mut state = self.lock();
+        self.appeared(&mut state, site, name, file, How::Renamed { from: None }, author);
+    }
+
+    /// Forgets files that have had no startup name for a while. To be called when no permission event is unread.
+    pub fn purge(&self) {
+        let purged = self.lock().tracker.purge(std::time::Instant::now());
+        for (file, entry) in purged {
+            let site = entry.names.iter().find_map(|(site, _)| self.sites.get(*site));
+            let Some(site) = site.filter(|_| entry.marked) else { continue };
+            if let Ok(opened) = file.open(&site.dir, (OFlag::O_PATH | OFlag::O_NOFOLLOW).bits()) {
+                let _ = self.gate.release_file(opened.as_fd());
+                let _ = self.group.release_file(opened.as_fd());
+            }
+        }
+    }
+
+    fn queue(&self, state: &mut State, file: &FileId, site: SiteId, notice: Notice) {
+        if self.notices.try_send(notice).is_ok() {
+            state.tracker.queue_notice(file, site);
+        } else {
+            self.counters.failed(Failure::WatchOverflow);
+            self.lose_notices(state);
+        }
+    }
+
+    fn send(&self, state: &mut State, notice: Notice) {
+        if self.notices.try_send(notice).is_err() {
+            self.lose_notices(state);
+        }
+    }
+
+    fn lose_notices(&self, state: &mut State) {
+        state.lost_notices = true;
+    }
+}
+
+impl AsFd for Watch {
+    /// Readable when there is something to [`Watch::drain`].
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.group.as_fd()
+    }
+}
+
+struct Held<'a>(MutexGuard<'a, State>);
+
+impl std::ops::Deref for Held<'_> {
+    type Target = Tracker;
+
+    fn deref(&self) -> &Tracker {
+        &self.0.tracker
+    }
+}
+
+impl std::ops::DerefMut for Held<'_> {
+    fn deref_mut(&mut self) -> &mut Tracker {
+        &mut self.0.tracker
+    }
+}

@@ -1,0 +1,21 @@
+//! What comes and goes in the site directories.
+//!
+//! *Owns* the watch group, the table of tracked files, the marks, quarantine and the putting back of replaced files.
+//! *Must not* decide whether a newcomer may stay. *Hands to* the gate notices of what happened, and carries out what
+//! it decides.
+//!
+//! A file is tracked by its handle from the moment that it gets a startup name, before anybody can be answered about
+//! it: the kernel queues a notification while it still holds the directory's lock, and [`Watch::drain`] reads
+//! everything that is queued before a permission event is judged.
+
+mod drain;
+mod quarantine;
+mod restore;
+mod sites;
+mod tracked;
+
+pub use drain::{Arrival, Author, How, Notice, Watch};
+pub use quarantine::{Quarantine, Quarantined};
+pub use restore::restore;
+pub use sites::{SiteDir, SiteId, Sites, reach};
+pub use tracked::{Permit, Place, TrackedFile, Tracker};

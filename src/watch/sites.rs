@@ -1,0 +1,177 @@
+//! The site directories: found by the policy's globs, known by handle, held open.
+
+use std::collections::HashMap;
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode as CreateMode;
+
+use crate::approvals::DirectoryId;
+use crate::fanotify::FileId;
+use crate::fanotify::group::fd_link;
+use crate::model::{Site, StartupNames};
+
+/// A site directory's number, for as long as the daemon runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SiteId(pub usize);
+
+/// A guarded site directory.
+#[derive(Debug)]
+pub struct SiteDir {
+    /// Its number.
+    pub id: SiteId,
+    /// What the policy needs to know of it.
+    pub facts: Site,
+    /// The directory, open.
+    pub dir: File,
+    /// Its identity.
+    pub file: FileId,
+    /// Under which number the approvals know it.
+    pub approvals: DirectoryId,
+}
+
+impl SiteDir {
+    /// The path of an entry, for people.
+    #[must_use]
+    pub fn path_of(&self, name: &OsStr) -> PathBuf {
+        self.facts.path.join(name)
+    }
+
+    /// The startup files' names that are in the directory now.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn startup_names(&self, startup: &StartupNames) -> io::Result<Vec<OsString>> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(fd_link(self.dir.as_fd()))? {
+            let name = entry?.file_name();
+            if startup.matches(name.as_bytes()) {
+                names.push(name);
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Opens an entry, never through a symbolic link.
+    ///
+    /// # Errors
+    /// What openat(2) says; ELOOP for a symbolic link unless `O_PATH` is among the flags.
+    pub fn open(&self, name: &OsStr, flags: OFlag) -> io::Result<OwnedFd> {
+        let flags = flags | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+        Ok(openat(&self.dir, name, flags, CreateMode::empty())?)
+    }
+
+    /// Whether `name` in this directory is that file now.
+    #[must_use]
+    pub fn holds(&self, name: &OsStr, file: &FileId) -> bool {
+        self.open(name, OFlag::O_PATH).and_then(FileId::of).is_ok_and(|found| found == *file)
+    }
+}
+
+/// Opens a tracked file: by its handle or, where the file system's handles cannot be opened (overlayfs), by the name
+/// under which it is expected, if it is still that file.
+///
+/// # Errors
+/// ESTALE where it is gone, EWOULDBLOCK where somebody holds a write lease, and what open(2) says.
+pub fn reach(site: &SiteDir, name: &OsStr, file: &FileId, flags: OFlag) -> io::Result<OwnedFd> {
+    let by_handle = file.open(&site.dir, (flags | OFlag::O_NONBLOCK).bits());
+    let Err(error) = by_handle else { return by_handle };
+    match error.raw_os_error() {
+        Some(libc::EOPNOTSUPP | libc::ESTALE | libc::EINVAL) => {
+            let found = site.open(name, flags)?;
+            if FileId::of(&found)? == *file { Ok(found) } else { Err(io::Error::from_raw_os_error(libc::ESTALE)) }
+        }
+        _ => Err(error),
+    }
+}
+
+/// The guarded directories. Numbers are never used twice, so that a number in a queue cannot come to mean another
+/// directory.
+#[derive(Debug, Default)]
+pub struct Sites {
+    table: RwLock<Table>,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    by_id: Vec<Option<Arc<SiteDir>>>,
+    by_file: HashMap<FileId, SiteId>,
+    by_path: HashMap<PathBuf, SiteId>,
+}
+
+impl Sites {
+    /// The directories that the globs match now, canonical, each once.
+    ///
+    /// # Errors
+    /// A glob that does not compile. What cannot be looked at is skipped: it is not there for an interpreter either.
+    pub fn expand(globs: &[String]) -> Result<Vec<PathBuf>, glob::PatternError> {
+        let mut found = Vec::new();
+        let mut seen = std::collections::HashSet::new();
+        for pattern in globs {
+            for path in glob::glob(pattern)?.flatten() {
+                let Ok(path) = fs::canonicalize(path) else { continue };
+                let Ok(metadata) = fs::metadata(&path) else { continue };
+                if metadata.is_dir() && seen.insert((metadata.dev(), metadata.ino())) {
+                    found.push(path);
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Adds a directory that is open already. `None` if it is guarded already.
+    pub fn add(&self, facts: Site, dir: File, file: FileId, approvals: DirectoryId) -> Option<Arc<SiteDir>> {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        if table.by_file.contains_key(&file) {
+            return None;
+        }
+        let id = SiteId(table.by_id.len());
+        table.by_file.insert(file, id);
+        table.by_path.insert(facts.path.clone(), id);
+        let site = Arc::new(SiteDir { id, facts, dir, file, approvals });
+        table.by_id.push(Some(Arc::clone(&site)));
+        Some(site)
+    }
+
+    /// Forgets a directory that is gone or has been moved away.
+    pub fn remove(&self, id: SiteId) {
+        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
+        if let Some(site) = table.by_id.get_mut(id.0).and_then(Option::take) {
+            table.by_file.remove(&site.file);
+            table.by_path.retain(|_, known| *known != id);
+        }
+    }
+
+    /// A directory by its number.
+    #[must_use]
+    pub fn get(&self, id: SiteId) -> Option<Arc<SiteDir>> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner).by_id.get(id.0).cloned().flatten()
+    }
+
+    /// A directory by its identity.
+    #[must_use]
+    pub fn by_file(&self, file: &FileId) -> Option<Arc<SiteDir>> {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.by_file.get(file).and_then(|id| table.by_id.get(id.0).cloned().flatten())
+    }
+
+    /// A directory by what seems to be its path.
+    #[must_use]
+    pub fn by_path(&self, path: &Path) -> Option<SiteId> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner).by_path.get(path).copied()
+    }
+
+    /// Every guarded directory.
+    #[must_use]
+    pub fn all(&self) -> Vec<Arc<SiteDir>> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner).by_id.iter().flatten().cloned().collect()
+    }
+}

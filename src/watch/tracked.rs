@@ -1,0 +1,367 @@
+//! The table of tracked files: every inode that has, or lately had, a startup name. Pure data, no I/O.
+
+#![forbid(unsafe_code)]
+
+use std::collections::{HashMap, HashSet};
+use std::ffi::{OsStr, OsString};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::sites::SiteId;
+use crate::fanotify::FileId;
+
+/// How long a file without a startup name stays tracked. An opener that looked the name up before it went must have
+/// reached the gate by then.
+const GRACE: Duration = Duration::from_secs(60);
+/// How long after an approved file went away a denied newcomer at its name counts as its replacement: an exchange is
+/// told as a departure and an arrival.
+const REPLACEMENT: Duration = Duration::from_secs(5);
+/// Names remembered for one file; more are a storm of renames or links.
+const MAX_NAMES: usize = 32;
+
+/// A site directory and a name in it.
+pub type Place = (SiteId, OsString);
+
+/// That a writer may write a file, and what would make its content somebody else's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permit {
+    /// The rule that permits it.
+    pub rule: Arc<str>,
+    /// The permitted processes.
+    pub pids: Vec<u32>,
+    /// The names for which it was given.
+    pub places: Vec<Place>,
+    /// Another process has changed the file meanwhile, or content that nobody permitted was in it before.
+    pub tainted: bool,
+}
+
+/// What is known of a tracked file.
+#[derive(Clone, Debug, Default)]
+pub struct TrackedFile {
+    /// The startup names that it has, or had since it is tracked.
+    pub names: Vec<Place>,
+    /// Opens for writing that were let through and have not been closed. Never too low; too high where the kernel
+    /// merged two closes, until a probe of the inode says that nobody writes.
+    pub writers: u32,
+    /// A probe has said that nobody writes, since when every writer has passed the gate. Until then a writer from
+    /// before may be at work.
+    pub probed: bool,
+    /// The permit under which it is being written.
+    pub permit: Option<Permit>,
+    /// Opens for writing that were let through, ever: tells a probe whose answer has been overtaken.
+    pub grants: u64,
+    /// It was created, and the open that created it, if one did, has not been judged yet.
+    pub fresh: bool,
+    /// Its content was approved under one of its names.
+    pub approved: bool,
+    /// Notices about it that the gate has not dealt with.
+    pub pending: u32,
+    /// Whether its inode carries the guard's marks.
+    pub marked: bool,
+    /// A symbolic link of a startup name leads to it: it is opened as a startup file under a name of its own.
+    pub is_target: bool,
+    /// When somebody last renamed it away from a startup name.
+    renamed_away: Option<Instant>,
+    nameless_since: Option<Instant>,
+}
+
+impl TrackedFile {
+    /// Whether its content cannot change any more without passing the gate first, provided that a probe finds writers
+    /// only among those that wait at the gate.
+    #[must_use]
+    pub fn is_final(&self) -> bool {
+        self.probed && self.writers == 0
+    }
+
+    /// Whether an opener that shows with a name that is no startup file's may have opened it as one: through a symbolic
+    /// link, or before it was renamed away. A hard link elsewhere says nothing of that kind.
+    #[must_use]
+    pub fn may_be_opened_as_startup(&self) -> bool {
+        self.is_target || self.renamed_away.is_some_and(|at| at.elapsed() < GRACE)
+    }
+}
+
+/// The table.
+#[derive(Debug, Default)]
+pub struct Tracker {
+    files: HashMap<FileId, TrackedFile>,
+    occupants: HashMap<Place, FileId>,
+    /// Names whose approved file was replaced by a newcomer that has not been accepted.
+    displaced: HashSet<Place>,
+    /// Names whose approved file went away, and when.
+    departed: HashMap<Place, Instant>,
+    pending_in: HashMap<SiteId, u32>,
+}
+
+impl Tracker {
+    /// A tracked file.
+    #[must_use]
+    pub fn get(&self, file: &FileId) -> Option<&TrackedFile> {
+        self.files.get(file)
+    }
+
+    /// A tracked file, to be changed.
+    pub fn get_mut(&mut self, file: &FileId) -> Option<&mut TrackedFile> {
+        self.files.get_mut(file)
+    }
+
+    /// How many files are tracked.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.files.len()
+    }
+
+    /// Whether none is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.files.is_empty()
+    }
+
+    /// The file that has this name now, as far as notifications tell.
+    #[must_use]
+    pub fn occupant(&self, site: SiteId, name: &OsStr) -> Option<FileId> {
+        self.occupants.get(&(site, name.to_owned())).copied()
+    }
+
+    /// A file got a startup name. Returns the file that had it.
+    pub fn appear(&mut self, file: FileId, site: SiteId, name: &OsStr) -> Option<FileId> {
+        let place = (site, name.to_owned());
+        let replaced = self.occupants.insert(place.clone(), file).filter(|before| *before != file);
+        if let Some(before) = replaced {
+            if self.files.get(&before).is_some_and(|before| before.approved) {
+                self.displaced.insert(place.clone());
+            }
+            self.lose_name(&before);
+        }
+        if self.departed.remove(&place).is_some_and(|at| at.elapsed() < REPLACEMENT) {
+            self.displaced.insert(place.clone());
+        }
+        let entry = self.files.entry(file).or_default();
+        entry.nameless_since = None;
+        entry.names.retain(|known| *known != place);
+        if entry.names.len() == MAX_NAMES {
+            entry.names.remove(0);
+        }
+        entry.names.push(place);
+        replaced
+    }
+
+    /// A file is reached through a symbolic link of that name.
+    pub fn alias(&mut self, file: FileId, site: SiteId, name: &OsStr) {
+        let entry = self.files.entry(file).or_default();
+        entry.is_target = true;
+        entry.names.push((site, name.to_owned()));
+        entry.names.dedup();
+    }
+
+    /// Somebody renamed a file away from a startup name.
+    pub fn rename_away(&mut self, file: &FileId) {
+        if let Some(entry) = self.files.get_mut(file) {
+            entry.renamed_away = Some(Instant::now());
+        }
+    }
+
+    /// A probe of the file, begun when it had `grants`, found that nobody writes it.
+    pub fn probed(&mut self, file: &FileId, grants: u64) {
+        if let Some(entry) = self.files.get_mut(file)
+            && entry.grants == grants
+        {
+            entry.probed = true;
+            entry.writers = 0;
+        }
+    }
+
+    /// An open for writing is let through. `permit` is the rule that allows it; without one it is somebody whom only
+    /// audit mode or a failure's action lets through, and what is written is nobody's.
+    pub fn grant(&mut self, file: &FileId, permit: Option<Permit>) {
+        let Some(entry) = self.files.get_mut(file) else { return };
+        entry.grants += 1;
+        entry.writers += 1;
+        entry.fresh = false;
+        match (&mut entry.permit, permit) {
+            (Some(old), Some(new)) => {
+                old.pids.extend(new.pids);
+                old.places.extend(new.places);
+                old.tainted |= new.tainted;
+                old.rule = new.rule;
+            }
+            (Some(old), None) => old.tainted = true,
+            (slot @ None, permit) => *slot = permit,
+        }
+    }
+
+    /// A name is gone; with `file`, only if that file had it.
+    pub fn vanish(&mut self, site: SiteId, name: &OsStr, file: Option<&FileId>) -> Option<FileId> {
+        let place = (site, name.to_owned());
+        let occupant = *self.occupants.get(&place)?;
+        if file.is_some_and(|file| *file != occupant) {
+            return None;
+        }
+        self.occupants.remove(&place);
+        self.displaced.remove(&place);
+        if self.files.get(&occupant).is_some_and(|occupant| occupant.approved) {
+            self.departed.insert(place, Instant::now());
+        }
+        self.lose_name(&occupant);
+        Some(occupant)
+    }
+
+    /// The names that a file has now.
+    #[must_use]
+    pub fn current_names(&self, file: &FileId) -> Vec<Place> {
+        let Some(entry) = self.files.get(file) else { return Vec::new() };
+        entry.names.iter().filter(|place| self.occupants.get(*place) == Some(file)).cloned().collect()
+    }
+
+    /// Starts the clock for a file that lost its last name. It stays tracked for a while: an opener may have looked
+    /// it up under that name and not have reached the gate yet.
+    fn lose_name(&mut self, file: &FileId) {
+        if self.current_names(file).is_empty()
+            && let Some(entry) = self.files.get_mut(file)
+        {
+            entry.nameless_since = Some(Instant::now());
+        }
+    }
+
+    /// A notice about a file in a directory was queued.
+    pub fn queue_notice(&mut self, file: &FileId, site: SiteId) {
+        if let Some(entry) = self.files.get_mut(file) {
+            entry.pending += 1;
+        }
+        *self.pending_in.entry(site).or_default() += 1;
+    }
+
+    /// A notice was dealt with.
+    pub fn settle_notice(&mut self, file: &FileId, site: SiteId) {
+        if let Some(entry) = self.files.get_mut(file) {
+            entry.pending = entry.pending.saturating_sub(1);
+        }
+        if let Some(count) = self.pending_in.get_mut(&site) {
+            *count -= 1;
+            if *count == 0 {
+                self.pending_in.remove(&site);
+            }
+        }
+    }
+
+    /// Whether notices of newcomers in a directory have not been dealt with.
+    #[must_use]
+    pub fn is_pending_in(&self, site: SiteId) -> bool {
+        self.pending_in.contains_key(&site)
+    }
+
+    /// Remembers that an approved file has still to come back under this name.
+    pub fn displace(&mut self, site: SiteId, name: &OsStr) {
+        self.displaced.insert((site, name.to_owned()));
+    }
+
+    /// Whether an approved file has to come back under this name; asks once.
+    pub fn take_displaced(&mut self, site: SiteId, name: &OsStr) -> bool {
+        self.displaced.remove(&(site, name.to_owned()))
+    }
+
+    /// Forgets a directory: its names mean nothing any more.
+    pub fn forget_site(&mut self, site: SiteId) {
+        self.keep_names(site, &HashSet::new());
+    }
+
+    /// Forgets the names in a directory that are not among those that were found there.
+    pub fn keep_names(&mut self, site: SiteId, found: &HashSet<OsString>) {
+        let is_gone = |(of, name): &&Place| *of == site && !found.contains(name);
+        let gone: Vec<OsString> = self.occupants.keys().filter(is_gone).map(|(_, name)| name.clone()).collect();
+        for name in gone {
+            self.vanish(site, &name, None);
+        }
+    }
+
+    /// Removes the files that have had no name for a minute, and returns them so that their marks can go, too.
+    ///
+    /// To be called only when no permission event waits unread: its file may be one of them.
+    pub fn purge(&mut self, now: Instant) -> Vec<(FileId, TrackedFile)> {
+        let is_due = |entry: &TrackedFile| {
+            entry.pending == 0
+                && entry.nameless_since.is_some_and(|since| now.saturating_duration_since(since) >= GRACE)
+        };
+        self.departed.retain(|_, at| now.saturating_duration_since(*at) < REPLACEMENT);
+        self.files.extract_if(|_, entry| is_due(entry)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fanotify::Handle;
+
+    const SITE: SiteId = SiteId(0);
+
+    fn file(number: u8) -> FileId {
+        FileId { fsid: 1, handle: Handle::new(1, &[number; 8]).unwrap() }
+    }
+
+    #[test]
+    fn a_rename_over_an_approved_file_and_back() {
+        let mut tracker = Tracker::default();
+        let name = OsStr::new("x.pth");
+        assert_eq!(tracker.appear(file(1), SITE, name), None);
+        assert_eq!(tracker.appear(file(2), SITE, name), Some(file(1)));
+        assert_eq!(tracker.current_names(&file(1)), []);
+        assert!(tracker.get(&file(1)).is_some(), "an opener may still come with it");
+        assert_eq!(tracker.vanish(SITE, name, Some(&file(1))), None, "it is not that file's name any more");
+        assert_eq!(tracker.vanish(SITE, name, Some(&file(2))), Some(file(2)));
+        assert_eq!(tracker.occupant(SITE, name), None);
+    }
+
+    #[test]
+    fn an_exchange_swaps_the_names_whatever_the_order() {
+        let mut tracker = Tracker::default();
+        let (a, b) = (OsStr::new("a.pth"), OsStr::new("b.pth"));
+        tracker.appear(file(1), SITE, a);
+        tracker.appear(file(2), SITE, b);
+        tracker.vanish(SITE, a, Some(&file(1)));
+        tracker.appear(file(1), SITE, b);
+        tracker.vanish(SITE, b, Some(&file(2)));
+        tracker.appear(file(2), SITE, a);
+        assert_eq!((tracker.occupant(SITE, a), tracker.occupant(SITE, b)), (Some(file(2)), Some(file(1))));
+    }
+
+    #[test]
+    fn a_file_is_forgotten_only_after_the_grace_time_and_never_while_it_has_a_name() {
+        let mut tracker = Tracker::default();
+        let later = Instant::now() + GRACE + Duration::from_secs(1);
+        tracker.appear(file(1), SITE, OsStr::new("x.pth"));
+        assert!(tracker.purge(later).is_empty());
+        tracker.vanish(SITE, OsStr::new("x.pth"), None);
+        assert!(tracker.purge(Instant::now()).is_empty());
+        tracker.queue_notice(&file(1), SITE);
+        assert!(tracker.purge(later).is_empty(), "a notice about it is under way");
+        tracker.settle_notice(&file(1), SITE);
+        assert_eq!(tracker.purge(later).len(), 1);
+        assert!(tracker.is_empty());
+    }
+
+    #[test]
+    fn a_displaced_file_comes_back_once_and_not_after_a_removal() {
+        let mut tracker = Tracker::default();
+        let name = OsStr::new("x.pth");
+        tracker.appear(file(1), SITE, name);
+        tracker.appear(file(2), SITE, name);
+        assert!(!tracker.take_displaced(SITE, name), "it was not approved");
+        tracker.get_mut(&file(2)).unwrap().approved = true;
+        tracker.appear(file(3), SITE, name);
+        tracker.appear(file(4), SITE, name);
+        assert!(tracker.take_displaced(SITE, name), "however many newcomers there were");
+        assert!(!tracker.take_displaced(SITE, name));
+        tracker.displace(SITE, name);
+        tracker.vanish(SITE, name, None);
+        assert!(!tracker.take_displaced(SITE, name));
+    }
+
+    #[test]
+    fn the_names_of_one_file_are_bounded() {
+        let mut tracker = Tracker::default();
+        for number in 0..100 {
+            tracker.appear(file(1), SITE, OsStr::new(&format!("{number}.pth")));
+        }
+        assert_eq!(tracker.get(&file(1)).unwrap().names.len(), MAX_NAMES);
+    }
+}
