@@ -1,0 +1,393 @@
+//! What the kernel only tells afterwards: newcomers, closed files, removals, lost directories.
+//!
+//! Until a newcomer is judged here nobody can read it (its bytes are not approved), and nobody lists a directory in
+//! which one waits. This thread opens guarded files; the triage thread answers it at once.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::Guard;
+use super::content::Content;
+use super::verdict::with_inode;
+use crate::approvals::{Approval, Metadata};
+use crate::audit::{Action, Record, escape_path};
+use crate::fanotify::{FileId, WriteProbe, probe_writers};
+use crate::model::{
+    Access, ArrivalAction, Decision, Failure, Mode, Object, Origin, Reason, Request, Sha256, Subject, Verdict,
+};
+use crate::resolve::subject_of_author;
+use crate::watch::{Arrival, How, Notice, Permit, Quarantined, SiteDir, SiteId, reach, restore};
+
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
+/// What a newcomer is found to be.
+struct Newcomer {
+    access: Access,
+    object: Object,
+}
+
+impl Guard {
+    pub(super) fn run_watch(&self) {
+        while !self.is_stopping() {
+            self.heartbeats.watch.fetch_add(1, Ordering::Relaxed);
+            let mut fds = [PollFd::new(self.parts.watch.as_fd(), PollFlags::POLLIN)];
+            let timeout = PollTimeout::try_from(HEARTBEAT).unwrap_or(PollTimeout::ZERO);
+            if poll(&mut fds, timeout).is_ok_and(|ready| ready > 0) {
+                self.parts.watch.drain();
+            }
+        }
+    }
+
+    pub(super) fn run_arrivals(&self) {
+        while !self.is_stopping() {
+            self.heartbeats.arrivals.fetch_add(1, Ordering::Relaxed);
+            let Ok(notice) = self.parts.notices.recv_timeout(HEARTBEAT) else { continue };
+            match notice {
+                Notice::Arrival(arrival) => {
+                    self.arrived(&arrival);
+                    self.settled(&arrival.file, arrival.site);
+                }
+                Notice::Closed { file, site } => {
+                    self.closed(&file);
+                    self.settled(&file, site);
+                }
+                Notice::Removed { site, name, author } => {
+                    let Some(site) = self.parts.watch.sites.get(site) else { continue };
+                    let subject = subject_of_author(author.pid, author.pidfd.as_ref().map(AsFd::as_fd)).ok();
+                    let record = self.note(Action::Deletion, site.path_of(&name));
+                    self.parts.audit.record(with_author(record, subject, author.pid));
+                }
+                Notice::SiteLost(site) => self.site_lost(site),
+                Notice::Overflow => self.read_again(),
+            }
+        }
+    }
+
+    fn settled(&self, file: &FileId, site: SiteId) {
+        self.parts.watch.tracker().settle_notice(file, site);
+        self.wake(file, site);
+    }
+
+    fn arrived(&self, arrival: &Arrival) {
+        let Some(site) = self.parts.watch.sites.get(arrival.site) else { return };
+        let name = arrival.name.as_os_str();
+        let displaced = self.parts.watch.tracker().take_displaced(site.id, name);
+        let newcomer = self.examine(&site, arrival);
+        let accepted = match newcomer {
+            Some(newcomer) => self.judge_newcomer(&site, arrival, newcomer, displaced),
+            None => false, // gone again
+        };
+        if displaced && !accepted && self.parts.mode == Mode::Enforce {
+            self.put_back(&site, name);
+        }
+    }
+
+    /// Looks at what arrived. `None` for what needs no judgement: it is gone, a directory, or a plain creation, whose
+    /// open is judged at the gate and which without one is an empty file that nobody can read.
+    fn examine(&self, site: &SiteDir, arrival: &Arrival) -> Option<Newcomer> {
+        let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
+        let file = File::from(reach(site, &arrival.name, &arrival.file, flags).ok()?);
+        let metadata = file.metadata().ok()?;
+        let kind = metadata.file_type();
+        let is_created = arrival.how == How::Created;
+        let access = if kind.is_dir() {
+            return None;
+        } else if kind.is_symlink() {
+            Access::Symlink
+        } else if !kind.is_file() {
+            debug_assert!(kind.is_fifo() || kind.is_socket() || kind.is_char_device() || kind.is_block_device());
+            Access::Special
+        } else if !is_created {
+            Access::Rename
+        } else if metadata.len() == 0 && metadata.nlink() == 1 {
+            return None;
+        } else if metadata.nlink() == 1
+            && self.parts.watch.tracker().get(&arrival.file).is_none_or(|entry| !entry.fresh)
+        {
+            return None; // its content came through an open that has been judged
+        } else {
+            Access::Link
+        };
+        let object = with_inode(Object::at(site.path_of(&arrival.name)), &metadata);
+        Some(Newcomer { access, object })
+    }
+
+    /// Whether the newcomer may stay.
+    fn judge_newcomer(&self, site: &SiteDir, arrival: &Arrival, mut newcomer: Newcomer, displaced: bool) -> bool {
+        let name = arrival.name.as_os_str();
+        let is_regular = matches!(newcomer.access, Access::Rename | Access::Link);
+        let content = is_regular.then(|| self.content_of(site, name, &arrival.file)).flatten();
+        if let Some((content, _)) = &content {
+            newcomer.object.sha256 = content.sha256();
+            newcomer.object.executes = content.executes(name);
+            let is_approved = |sha256| self.parts.approvals.is_approved(site.approvals, name, sha256);
+            if content.sha256().is_some_and(is_approved) {
+                self.mark_approved(&arrival.file);
+                return true; // whoever brought it
+            }
+        }
+        let author = subject_of_author(arrival.author.pid, arrival.author.pidfd.as_ref().map(AsFd::as_fd));
+        let decision = match &author {
+            _ if newcomer.access == Access::Special => {
+                Decision { verdict: Verdict::Deny, rule: None, reason: Reason::SpecialFile }
+            }
+            Ok(subject) => {
+                let request = Request { subject, site: &site.facts, access: newcomer.access };
+                self.parts.policy.decide(&request)
+            }
+            Err(_) => self.unresolved_newcomer(),
+        };
+        let subject = author.ok();
+        self.count(newcomer.access, decision.verdict);
+        let record = self.decided(newcomer.access, decision.clone()).on(newcomer.object.clone());
+        let mut record = with_author(record, subject.clone(), arrival.author.pid);
+        if let How::Renamed { from: Some((from, old)) } = &arrival.how
+            && let Some(from) = self.parts.watch.sites.get(*from)
+        {
+            record = record.renamed_from(from.path_of(old));
+        }
+        self.parts.audit.record(record);
+        let is_held = decision.reason == Reason::Failure(Failure::UnresolvedArrival)
+            && self.parts.failure.unresolved_arrival == ArrivalAction::Hold;
+        match decision.verdict {
+            Verdict::Allow => {
+                let rule = decision.rule.unwrap_or_else(|| Arc::from("unresolved-arrival"));
+                self.accept(site, arrival, &newcomer, content, &rule);
+                true
+            }
+            Verdict::Deny if self.parts.mode == Mode::Audit || is_held => false,
+            Verdict::Deny => {
+                let author = subject.map_or_else(
+                    || format!("process {}, which is gone", arrival.author.pid),
+                    |subject| format!("process {}, {}", subject.pid, escape_path(&subject.exe.path)),
+                );
+                self.expel(site, arrival, &newcomer, decision.reason, &author, displaced);
+                false
+            }
+        }
+    }
+
+    fn unresolved_newcomer(&self) -> Decision {
+        self.parts.counters.failed(Failure::UnresolvedArrival);
+        let verdict = match self.parts.failure.unresolved_arrival {
+            ArrivalAction::Allow => Verdict::Allow,
+            ArrivalAction::Quarantine | ArrivalAction::Hold => Verdict::Deny,
+        };
+        Decision { verdict, rule: None, reason: Reason::Failure(Failure::UnresolvedArrival) }
+    }
+
+    /// A permitted newcomer: its bytes are approved now or, while its author still writes, when the author closes it.
+    fn accept(
+        &self,
+        site: &SiteDir,
+        arrival: &Arrival,
+        newcomer: &Newcomer,
+        content: Option<(Content, Metadata)>,
+        rule: &Arc<str>,
+    ) {
+        let name = arrival.name.as_os_str();
+        if newcomer.access == Access::Symlink {
+            self.accept_symlink(site, name, rule);
+        } else if let Some((content, metadata)) = content {
+            self.approve(site, name, &arrival.file, &content, metadata, Origin::Writer(Arc::clone(rule)));
+        } else if let Some(entry) = self.parts.watch.tracker().get_mut(&arrival.file) {
+            entry.permit = Some(Permit {
+                rule: Arc::clone(rule),
+                pids: vec![arrival.author.pid],
+                places: vec![(arrival.site, arrival.name.clone())],
+                tainted: false,
+            });
+        }
+    }
+
+    /// A symbolic link of a permitted author: what it leads to is tracked and approved under the link's name.
+    fn accept_symlink(&self, site: &SiteDir, name: &OsStr, rule: &Arc<str>) {
+        let Some(target) = self.follow(site, name) else { return };
+        let Ok(file) = self.parts.watch.track_target(site, name, &target) else {
+            self.parts.counters.failed(Failure::Mark);
+            return;
+        };
+        let (Ok(content), Ok(metadata)) = (Content::read(&target, self.parts.max_size), target.metadata()) else {
+            return;
+        };
+        let metadata = Metadata::from(&metadata);
+        self.approve(site, name, &file, &content, metadata, Origin::Writer(Arc::clone(rule)));
+    }
+
+    fn expel(
+        &self,
+        site: &SiteDir,
+        arrival: &Arrival,
+        newcomer: &Newcomer,
+        reason: Reason,
+        author: &str,
+        displaced: bool,
+    ) {
+        let name = arrival.name.as_os_str();
+        match self.parts.quarantine.take(site, name, &arrival.file, reason.as_str(), author) {
+            Ok(Quarantined::Kept(id)) => {
+                let record = Record::new(Action::Quarantine)
+                    .in_mode(self.parts.mode)
+                    .under(Arc::clone(&self.parts.generation))
+                    .on(newcomer.object.clone())
+                    .saying(format!("moved to quarantine as {id}"));
+                self.parts.audit.record(record);
+            }
+            Ok(Quarantined::Removed) => {}
+            // Another newcomer has the name already; its notice follows and must know what it stands in for.
+            Ok(Quarantined::Elsewhere) => {
+                if displaced && self.parts.watch.tracker().occupant(site.id, name).is_some() {
+                    self.parts.watch.tracker().displace(site.id, name);
+                }
+            }
+            Err(error) => {
+                self.failed(Failure::Quarantine, site, name, &format!("could not be moved to quarantine: {error}"));
+            }
+        }
+    }
+
+    /// Puts an approved file back that a denied newcomer replaced.
+    fn put_back(&self, site: &SiteDir, name: &OsStr) {
+        let Some(approval) = self.parts.approvals.get(site.approvals, name) else { return };
+        let restored = self
+            .parts
+            .approvals
+            .bytes(approval.sha256)
+            .and_then(|bytes| restore(site, name, approval.sha256, &bytes, &approval.metadata));
+        match restored {
+            Ok(true) => {
+                if let Ok(file) = site.open(name, OFlag::O_PATH).and_then(FileId::of) {
+                    self.parts.watch.track(site, name, file);
+                    self.mark_approved(&file);
+                }
+                let record = self.note(Action::Restore, site.path_of(name));
+                self.parts.audit.record(record.saying("put back as it was approved"));
+            }
+            Ok(false) => self.parts.watch.tracker().displace(site.id, name),
+            Err(error) => self.failed(Failure::Quarantine, site, name, &format!("could not be put back: {error}")),
+        }
+    }
+
+    /// A file that was open for writing was closed: if its writers were permitted and nobody else touched it, its
+    /// bytes are approved.
+    fn closed(&self, file: &FileId) {
+        let Some(entry) = self.parts.watch.tracker().get(file).cloned() else { return };
+        let Some(permit) = entry.permit else { return };
+        let Some((site, name)) =
+            permit.places.first().and_then(|(site, name)| Some((self.parts.watch.sites.get(*site)?, name.clone())))
+        else {
+            return;
+        };
+        let Some((content, metadata)) = self.content_of(&site, &name, file) else { return };
+        let current = self.parts.watch.tracker().current_names(file);
+        if permit.tainted || content.sha256().is_none() {
+            let reason = if permit.tainted { Reason::NotFinal } else { Reason::TooLarge };
+            let message = if permit.tainted {
+                "not approved: a process without a permit changed it too"
+            } else {
+                "not approved: larger than protect.max_size"
+            };
+            let record = self.note(Action::Held, site.path_of(&name)).because(reason).saying(message);
+            self.parts.audit.record(record);
+        } else {
+            for (id, name) in current.iter().filter(|place| permit.places.contains(place)) {
+                let Some(site) = self.parts.watch.sites.get(*id) else { continue };
+                let origin = Origin::Writer(Arc::clone(&permit.rule));
+                self.approve(&site, name, file, &content, metadata.clone(), origin);
+            }
+        }
+        if let Some(now) = self.parts.watch.tracker().get_mut(file)
+            && now.grants == entry.grants
+        {
+            now.permit = None; // unless another permitted writer came meanwhile
+        }
+    }
+
+    /// A file's content, if nobody writes it.
+    pub(super) fn content_of(&self, site: &SiteDir, name: &OsStr, file: &FileId) -> Option<(Content, Metadata)> {
+        let opened = File::from(reach(site, name, file, OFlag::O_RDONLY).ok()?);
+        let grants = self.parts.watch.tracker().get(file).map(|entry| entry.grants);
+        if probe_writers(&opened) == WriteProbe::Writers {
+            return None;
+        }
+        if let Some(grants) = grants {
+            self.parts.watch.tracker().probed(file, grants);
+        }
+        let metadata = Metadata::from(&opened.metadata().ok()?);
+        Some((Content::read(&opened, self.parts.max_size).ok()?, metadata))
+    }
+
+    /// Approves bytes under a name, and records it.
+    pub(super) fn approve(
+        &self,
+        site: &SiteDir,
+        name: &OsStr,
+        file: &FileId,
+        content: &Content,
+        metadata: Metadata,
+        origin: Origin,
+    ) {
+        let Content::Bytes(bytes) = content else {
+            let record = self.note(Action::Held, site.path_of(name)).because(Reason::TooLarge);
+            self.parts.audit.record(record.saying("not approved: larger than protect.max_size"));
+            return;
+        };
+        let sha256 = Sha256::of(bytes);
+        let action = match &origin {
+            Origin::Baseline => Action::Baseline,
+            Origin::Writer(_) => Action::Approval,
+        };
+        let approval = Approval { sha256, origin: origin.clone(), metadata };
+        if let Err(error) = self.parts.approvals.approve(site.approvals, name, bytes, approval) {
+            self.failed(Failure::State, site, name, &format!("cannot be approved, it stays unreadable: {error}"));
+            return;
+        }
+        self.mark_approved(file);
+        let executes = crate::content::executes(name.as_bytes(), bytes);
+        let object = Object {
+            sha256: Some(sha256),
+            executes: Some(executes),
+            size: Some(bytes.len() as u64),
+            ..Object::at(site.path_of(name))
+        };
+        let record = self.note(action, object.path.clone()).on(object);
+        let record = match origin {
+            Origin::Baseline if executes => record.saying("was here at the first start; executes code at start-up"),
+            Origin::Baseline => record.saying("was here at the first start"),
+            Origin::Writer(rule) => record.saying(format!("written under rule {rule}")),
+        };
+        self.parts.audit.record(record);
+    }
+
+    pub(super) fn mark_approved(&self, file: &FileId) {
+        if let Some(entry) = self.parts.watch.tracker().get_mut(file) {
+            entry.approved = true;
+        }
+    }
+
+    pub(super) fn failed(&self, failure: Failure, site: &SiteDir, name: &OsStr, message: &str) {
+        self.parts.counters.failed(failure);
+        let record = Record::failure(failure)
+            .in_mode(self.parts.mode)
+            .under(Arc::clone(&self.parts.generation))
+            .on(Object::at(site.path_of(name)))
+            .saying(message);
+        self.parts.audit.record(record);
+    }
+}
+
+fn with_author(record: Record, subject: Option<Subject>, pid: u32) -> Record {
+    match subject {
+        Some(subject) => record.by(Arc::new(subject)),
+        None => record.by_pid(pid),
+    }
+}

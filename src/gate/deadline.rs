@@ -1,0 +1,46 @@
+//! No opener waits longer than the budget, whatever the threads are at.
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::RecvTimeoutError;
+
+use super::{Guard, Waiting};
+use crate::model::{Access, Failure};
+
+const HEARTBEAT: Duration = Duration::from_millis(500);
+
+impl Guard {
+    /// Events are registered in the order in which they were read and all have the same budget, so they fall due in
+    /// that order, too.
+    pub(super) fn run_deadline(&self) {
+        while !self.is_stopping() {
+            self.heartbeats.deadline.fetch_add(1, Ordering::Relaxed);
+            let next = match self.overdue.recv_timeout(HEARTBEAT) {
+                Ok(next) => next,
+                Err(RecvTimeoutError::Timeout) => continue,
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
+            let Some(due) = next.upgrade().filter(|waiting| !waiting.event.is_answered()).map(|waiting| waiting.due)
+            else {
+                continue; // answered and gone
+            };
+            let wait = due.saturating_duration_since(Instant::now());
+            if !wait.is_zero() {
+                std::thread::sleep(wait);
+            }
+            if let Some(waiting) = next.upgrade().filter(|waiting| !waiting.event.is_answered()) {
+                self.expire(&waiting);
+            }
+        }
+    }
+
+    fn expire(&self, waiting: &std::sync::Arc<Waiting>) {
+        let access = if waiting.event.on_directory() { Access::List } else { Access::Read };
+        if self.unpark(waiting) && access == Access::Read {
+            self.not_final(waiting);
+        } else {
+            self.fail(waiting, access, Failure::Timeout);
+        }
+    }
+}

@@ -1,0 +1,179 @@
+//! The hot path: from a blocked opener to its answer.
+//!
+//! ```text
+//! kernel ─▶ triage ── not tracked, own thread, approved bytes in the page cache ─────────▶ answer
+//!             │ bounded queue; full is a Failure
+//!             ▼
+//!           worker ×N: write or read? who? what? ─▶ policy, approvals ─▶ answer ─▶ record
+//!             │ content not final yet, newcomer not judged yet
+//!             ▼
+//!           parked ── woken by arrivals ─▶ worker
+//!
+//! watch ──▶ arrivals ×1: newcomers judged, quarantined; written files approved; replaced ones put back
+//! deadline ×1: answers what is overdue
+//! ```
+//!
+//! *Owns* every permission event from the moment that it is read. *Must not*, between reading and answering, open a
+//! guarded file by its path, look up a user or group name, or write to a log. *Hands to* the auditor what it decided,
+//! after the answer.
+
+#![forbid(unsafe_code)]
+
+mod arrivals;
+mod content;
+mod deadline;
+mod parked;
+mod survey;
+mod threads;
+mod triage;
+mod verdict;
+mod worker;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+pub use survey::{NotGuarded, Survey};
+pub use threads::Heartbeats;
+
+use crate::approvals::Approvals;
+use crate::audit::{Audit, Counters};
+use crate::config::FailureTable;
+use crate::fanotify::{FileId, PermissionEvent, PermissionGroup};
+use crate::model::Mode;
+use crate::policy::Policy;
+use crate::resolve::OpenedAs;
+use crate::watch::{Notice, Quarantine, Watch};
+use parked::Parked;
+use threads::OwnThreads;
+
+/// Requests that wait for a worker.
+const QUEUE: usize = 4096;
+/// Events that the deadline thread has in view.
+const DEADLINES: usize = 16_384;
+
+/// What the gate is made of.
+#[derive(Debug)]
+pub struct Parts {
+    /// Enforce or audit.
+    pub mode: Mode,
+    /// The rules.
+    pub policy: Policy,
+    /// What is answered when no decision can be made, and how soon.
+    pub failure: FailureTable,
+    /// The globs of the directories to guard.
+    pub sites: Vec<String>,
+    /// Names the policy in records.
+    pub generation: Arc<str>,
+    /// Larger files are never approved; bytes.
+    pub max_size: u64,
+    /// Opens of direct children of site directories and of tracked files.
+    pub gate: Arc<PermissionGroup>,
+    /// Opens of the site directories themselves.
+    pub listing: Arc<PermissionGroup>,
+    /// What comes and goes there.
+    pub watch: Watch,
+    /// What the watch tells.
+    pub notices: Receiver<Notice>,
+    /// Which bytes are fine.
+    pub approvals: Approvals,
+    /// Where denied newcomers go.
+    pub quarantine: Quarantine,
+    /// Where records go.
+    pub audit: Audit,
+    /// How often what happened.
+    pub counters: Arc<Counters>,
+}
+
+/// The running gate.
+#[derive(Debug)]
+pub struct Guard {
+    parts: Parts,
+    own: OwnThreads,
+    heartbeats: Heartbeats,
+    parked: Parked,
+    work: Sender<Arc<Waiting>>,
+    queue: Receiver<Arc<Waiting>>,
+    deadlines: Sender<Weak<Waiting>>,
+    overdue: Receiver<Weak<Waiting>>,
+    stopping: AtomicBool,
+}
+
+/// An opener whose answer was not given at once.
+#[derive(Debug)]
+struct Waiting {
+    event: PermissionEvent,
+    received: Instant,
+    due: Instant,
+    file: FileId,
+    opened: Option<OpenedAs>,
+    /// Whether it may have been opened as a startup file, or only through another hard link of one.
+    as_startup: bool,
+}
+
+impl Guard {
+    /// Puts the gate together. Nothing is answered before [`Guard::start`].
+    #[must_use]
+    pub fn new(parts: Parts) -> Arc<Self> {
+        let (work, queue) = bounded(QUEUE);
+        let (deadlines, overdue) = bounded(DEADLINES);
+        Arc::new(Guard {
+            parts,
+            own: OwnThreads::default(),
+            heartbeats: Heartbeats::default(),
+            parked: Parked::default(),
+            work,
+            queue,
+            deadlines,
+            overdue,
+            stopping: AtomicBool::new(false),
+        })
+    }
+
+    /// The guarded directories and tracked files.
+    #[must_use]
+    pub fn watch(&self) -> &Watch {
+        &self.parts.watch
+    }
+
+    /// The approvals.
+    #[must_use]
+    pub fn approvals(&self) -> &Approvals {
+        &self.parts.approvals
+    }
+
+    /// Whether the threads make progress.
+    #[must_use]
+    pub fn heartbeats(&self) -> &Heartbeats {
+        &self.heartbeats
+    }
+
+    /// Declares the calling thread one of the daemon's own: its opens are answered at once.
+    pub fn adopt_this_thread(&self) {
+        self.own.adopt();
+    }
+
+    /// Forgets files that lost their startup name a while ago, unless an opener of one may still be unread.
+    pub fn purge(&self) {
+        if self.parts.gate.is_empty() {
+            self.parts.watch.purge();
+        }
+    }
+
+    /// Stops reading and lets everybody go, whatever the threads are at.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+        // Without the groups the kernel lets every opener through that waits now or comes later.
+        for group in [&self.parts.gate, &self.parts.listing] {
+            if group.release().is_err() {
+                std::process::abort(); // the end of the process ends the groups, too
+            }
+        }
+    }
+
+    fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+}

@@ -1,0 +1,76 @@
+//! Openers that wait for something to be finished: content that is still being written, a newcomer that is still
+//! being judged. They occupy no thread; the deadline has them in view.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Guard, Waiting};
+use crate::fanotify::{FileId, Reply};
+use crate::watch::SiteId;
+
+/// Beyond this nobody is parked and the failure's action is taken.
+const MAX_PARKED: usize = 8192;
+
+/// What an opener waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum On {
+    /// News of a file.
+    File(FileId),
+    /// That every newcomer in a directory has been dealt with.
+    Site(SiteId),
+}
+
+/// The parked openers.
+#[derive(Debug, Default)]
+pub(super) struct Parked(Mutex<Vec<(On, Arc<Waiting>)>>);
+
+impl Guard {
+    /// Parks an opener, unless what it waits for has happened.
+    pub(super) fn park(&self, waiting: &Arc<Waiting>, on: On) -> bool {
+        // The lock is taken before the condition is looked at, and the condition is changed before `wake` takes the
+        // lock: whatever the order, nobody is parked for what has happened already.
+        let mut parked = self.parked.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let must_wait = match on {
+            On::Site(site) => self.parts.watch.tracker().is_pending_in(site),
+            On::File(file) => self
+                .parts
+                .watch
+                .tracker()
+                .get(&file)
+                .is_some_and(|entry| entry.pending > 0 || entry.permit.is_some() || !entry.is_final()),
+        };
+        if must_wait && parked.len() < MAX_PARKED {
+            parked.push((on, Arc::clone(waiting)));
+        }
+        must_wait
+    }
+
+    /// Something about this file, in this directory, was dealt with.
+    pub(super) fn wake(&self, file: &FileId, site: SiteId) {
+        let done = !self.parts.watch.tracker().is_pending_in(site);
+        let woken: Vec<_> = {
+            let mut parked = self.parked.0.lock().unwrap_or_else(PoisonError::into_inner);
+            parked
+                .extract_if(.., |(on, waiting)| {
+                    waiting.event.is_answered() || *on == On::File(*file) || (done && *on == On::Site(site))
+                })
+                .collect()
+        };
+        for (on, waiting) in woken {
+            match on {
+                On::Site(_) => {
+                    waiting.event.answer(Reply::Allow);
+                }
+                // A full queue leaves it to the deadline.
+                On::File(_) => drop(self.work.try_send(waiting)),
+            }
+        }
+    }
+
+    /// Whether an opener is parked; then its deadline means that the content did not become final in time.
+    pub(super) fn unpark(&self, waiting: &Arc<Waiting>) -> bool {
+        let mut parked = self.parked.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = parked.len();
+        parked.retain(|(_, other)| !Arc::ptr_eq(other, waiting));
+        parked.len() < before
+    }
+}

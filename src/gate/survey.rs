@@ -1,0 +1,197 @@
+//! Taking a directory under guard, and reading again what is in it after notifications were lost.
+
+use std::collections::HashSet;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::AsFd;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{OFlag, openat};
+use nix::sys::stat::Mode as CreateMode;
+
+use super::Guard;
+use super::content::Content;
+use crate::approvals::{Directory, Metadata};
+use crate::audit::Action;
+use crate::fanotify::FileId;
+use crate::model::{Failure, Object, Origin, Reason, Site};
+use crate::resolve::site_prefix;
+use crate::watch::{SiteDir, SiteId, Sites};
+
+/// `FUSE_SUPER_MAGIC`, `include/uapi/linux/magic.h`.
+const FUSE: i64 = 0x6573_5546;
+
+/// What was found in a directory when it was taken under guard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Directories.
+    pub directories: usize,
+    /// Startup files.
+    pub files: usize,
+    /// Of these, the ones that execute code when an interpreter starts.
+    pub executing: usize,
+    /// Of these, the ones that are not approved and so cannot be read.
+    pub held: usize,
+}
+
+/// Why a directory is not guarded.
+#[derive(Debug, thiserror::Error)]
+#[error("{path} is not guarded: {why}")]
+pub struct NotGuarded {
+    /// The directory.
+    pub path: PathBuf,
+    /// Why.
+    pub why: io::Error,
+}
+
+impl std::ops::AddAssign for Survey {
+    fn add_assign(&mut self, other: Self) {
+        self.directories += other.directories;
+        self.files += other.files;
+        self.executing += other.executing;
+        self.held += other.held;
+    }
+}
+
+impl Guard {
+    /// Takes a directory under guard. At the first start what is in it becomes the baseline; later, what is not
+    /// approved stays unreadable and is reported. A directory that is guarded already counts nothing.
+    ///
+    /// # Errors
+    /// [`NotGuarded`]: it cannot be opened, its file system has no handles or is a user's own (FUSE: each look at it
+    /// would wait for that user), a mark cannot be placed.
+    pub fn guard_site(&self, path: &Path) -> Result<Survey, NotGuarded> {
+        self.take_under_guard(path).map_err(|why| NotGuarded { path: path.to_owned(), why })
+    }
+
+    fn take_under_guard(&self, path: &Path) -> io::Result<Survey> {
+        let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
+        let dir = File::options().read(true).custom_flags(flags).open(path)?;
+        if nix::sys::statfs::fstatfs(&dir)?.filesystem_type().0 as i64 == FUSE {
+            return Err(io::Error::other("it lies on a FUSE file system, which its owner can stop at will"));
+        }
+        let file = FileId::of(&dir)?;
+        let facts = Site { path: path.to_owned(), prefix: site_prefix(path), owner: dir.metadata()?.uid() };
+        let directory = Directory { path: path.to_owned(), handle: file.handle.to_string() };
+        let id = self.parts.approvals.directory(&directory);
+        // First the watch, then the look, then the gate: what changes in between is told, and until the gate stands
+        // nobody waits for us.
+        let Some(site) = self.parts.watch.add_site(facts, dir, file, id)? else { return Ok(Survey::default()) };
+        let mut survey = Survey { directories: 1, ..Survey::default() };
+        for name in site.startup_names(self.parts.watch.startup())? {
+            self.survey_file(&site, &name, &mut survey);
+        }
+        self.parts.watch.close_gate(&site)?;
+        self.parts.audit.record(self.note(Action::SiteGuarded, path.to_owned()));
+        Ok(survey)
+    }
+
+    fn survey_file(&self, site: &SiteDir, name: &OsStr, survey: &mut Survey) {
+        let Ok(entry) = site.open(name, OFlag::O_PATH) else { return }; // removed meanwhile
+        let entry = File::from(entry);
+        let (Ok(file), Ok(kind)) = (FileId::of(&entry), entry.metadata().map(|metadata| metadata.file_type())) else {
+            return;
+        };
+        if kind.is_dir() {
+            return;
+        }
+        self.parts.watch.track(site, name, file);
+        survey.files += 1;
+        let found = if kind.is_file() {
+            self.content_of(site, name, &file).map(|(content, metadata)| (file, content, metadata))
+        } else {
+            self.target_of(site, name)
+        };
+        let Some((file, content, metadata)) = found else {
+            survey.held += 1;
+            let record = self.note(Action::Held, site.path_of(name));
+            self.parts.audit.record(record.saying("not approved: being written, a special file or a broken link"));
+            return;
+        };
+        if content.executes(name).unwrap_or(false) {
+            survey.executing += 1;
+        }
+        let is_approved =
+            content.sha256().is_some_and(|sha256| self.parts.approvals.is_approved(site.approvals, name, sha256));
+        if is_approved {
+            self.mark_approved(&file);
+        } else if self.parts.approvals.is_first_start() && content.sha256().is_some() {
+            self.approve(site, name, &file, &content, metadata, Origin::Baseline);
+        } else {
+            survey.held += 1;
+            let mut object = Object::at(site.path_of(name));
+            object.sha256 = content.sha256();
+            object.executes = content.executes(name);
+            let reason = if content.sha256().is_some() { Reason::NotApproved } else { Reason::TooLarge };
+            let record = self.note(Action::Held, site.path_of(name)).on(object).because(reason);
+            self.parts.audit.record(record.saying("not approved: it came or changed while nobody watched"));
+        }
+    }
+
+    /// What a symbolic link leads to, tracked under the link's name.
+    fn target_of(&self, site: &SiteDir, name: &OsStr) -> Option<(FileId, Content, Metadata)> {
+        let target = self.follow(site, name)?;
+        let file = self.parts.watch.track_target(site, name, &target).ok()?;
+        let metadata = Metadata::from(&target.metadata().ok()?);
+        Some((file, Content::read(&target, self.parts.max_size).ok()?, metadata))
+    }
+
+    /// Opens what a symbolic link leads to, if that is a regular file.
+    pub(super) fn follow(&self, site: &SiteDir, name: &OsStr) -> Option<File> {
+        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
+        let target = File::from(openat(site.dir.as_fd(), name, flags, CreateMode::empty()).ok()?);
+        target.metadata().is_ok_and(|metadata| metadata.is_file()).then_some(target)
+    }
+
+    /// A guarded directory is gone, or lies somewhere else now. What stands in its place is guarded from here on.
+    pub(super) fn site_lost(&self, id: SiteId) {
+        let Some(site) = self.parts.watch.sites.get(id) else { return };
+        self.parts.watch.tracker().forget_site(id);
+        self.parts.watch.sites.remove(id);
+        let record = self.note(Action::SiteLost, site.facts.path.clone());
+        self.parts.audit.record(record.saying("removed or moved away"));
+        let _ = self.guard_sites();
+    }
+
+    /// Guards every directory that the policy's globs match now and that is not guarded yet.
+    ///
+    /// # Errors
+    /// A glob that does not compile. Directories that cannot be guarded are recorded and returned.
+    pub fn guard_sites(&self) -> Result<(Survey, Vec<NotGuarded>), glob::PatternError> {
+        let mut sum = Survey::default();
+        let mut failed = Vec::new();
+        for path in Sites::expand(&self.parts.sites)? {
+            match self.guard_site(&path) {
+                Ok(survey) => sum += survey,
+                Err(error) => {
+                    self.parts.counters.failed(Failure::Mark);
+                    let record = crate::audit::Record::failure(Failure::Mark)
+                        .in_mode(self.parts.mode)
+                        .on(Object::at(path))
+                        .saying(error.to_string());
+                    self.parts.audit.record(record);
+                    failed.push(error);
+                }
+            }
+        }
+        Ok((sum, failed))
+    }
+
+    /// Notifications were lost: what has a startup name now and was not told of is judged as if it had just come from
+    /// an unknown author.
+    pub(super) fn read_again(&self) {
+        for site in self.parts.watch.sites.all() {
+            let Ok(names) = site.startup_names(self.parts.watch.startup()) else { continue };
+            let names: HashSet<_> = names.into_iter().collect();
+            for name in &names {
+                let Ok(file) = site.open(name, OFlag::O_PATH).and_then(FileId::of) else { continue };
+                if self.parts.watch.tracker().occupant(site.id, name) != Some(file) {
+                    self.parts.watch.track_unexplained(&site, name, file);
+                }
+            }
+            self.parts.watch.tracker().keep_names(site.id, &names);
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! The gate's threads: started, named, known by id, and seen to make progress.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
+use std::thread::{Builder, JoinHandle};
+
+use super::Guard;
+
+/// How many decisions that need more than a look-up are made at a time.
+const WORKERS: usize = 4;
+
+/// The kernel's ids of the daemon's own threads. Their opens must be answered before anything else: the thread that
+/// would judge them may be the one that waits.
+#[derive(Debug, Default)]
+pub(super) struct OwnThreads(RwLock<Vec<u32>>);
+
+impl OwnThreads {
+    pub(super) fn adopt(&self) {
+        let id = nix::unistd::gettid().as_raw().cast_unsigned();
+        self.0.write().unwrap_or_else(PoisonError::into_inner).push(id);
+    }
+
+    pub(super) fn contains(&self, id: u32) -> bool {
+        self.0.read().unwrap_or_else(PoisonError::into_inner).contains(&id)
+    }
+}
+
+/// Counters that threads advance each time round their loop, at least once a second.
+#[derive(Debug, Default)]
+pub struct Heartbeats {
+    pub(super) triage: AtomicU64,
+    pub(super) deadline: AtomicU64,
+    pub(super) watch: AtomicU64,
+    pub(super) arrivals: AtomicU64,
+}
+
+impl Heartbeats {
+    /// The counters now: triage, deadline, watch, arrivals. A thread whose counter stands still for seconds hangs.
+    #[must_use]
+    pub fn read(&self) -> [u64; 4] {
+        [&self.triage, &self.deadline, &self.watch, &self.arrivals].map(|counter| counter.load(Ordering::Relaxed))
+    }
+}
+
+impl Guard {
+    /// Starts the threads; from then on events are answered.
+    ///
+    /// # Errors
+    /// A thread cannot be started (EAGAIN).
+    pub fn start(self: &Arc<Self>) -> io::Result<Vec<JoinHandle<()>>> {
+        let mut threads = vec![
+            self.thread("pth-deadline", Guard::run_deadline)?,
+            self.thread("pth-triage", Guard::run_triage)?,
+            self.thread("pth-watch", Guard::run_watch)?,
+            self.thread("pth-arrivals", Guard::run_arrivals)?,
+        ];
+        for number in 0..WORKERS {
+            threads.push(self.thread(&format!("pth-worker-{number}"), Guard::run_worker)?);
+        }
+        Ok(threads)
+    }
+
+    fn thread(self: &Arc<Self>, name: &str, run: fn(&Guard)) -> io::Result<JoinHandle<()>> {
+        let guard = Arc::clone(self);
+        Builder::new().name(name.to_owned()).spawn(move || {
+            guard.own.adopt();
+            run(&guard);
+        })
+    }
+}

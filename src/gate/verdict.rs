@@ -1,0 +1,144 @@
+//! From a decision to the answer, the counters and the record, in that order.
+
+use std::ffi::OsString;
+use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::{Guard, Waiting};
+use crate::audit::{Action, Outcome, Record};
+use crate::fanotify::Reply;
+use crate::model::{Access, Decision, Failure, FailureAction, Mode, Object, Reason, Subject, Verdict};
+use crate::watch::SiteId;
+
+impl From<FailureAction> for Verdict {
+    fn from(action: FailureAction) -> Self {
+        match action {
+            FailureAction::Allow => Verdict::Allow,
+            FailureAction::Deny => Verdict::Deny,
+        }
+    }
+}
+
+impl Guard {
+    /// What the kernel is told: in audit mode always to let the opener through.
+    pub(super) fn reply(&self, verdict: Verdict) -> Reply {
+        match (self.parts.mode, verdict) {
+            (Mode::Audit, _) | (Mode::Enforce, Verdict::Allow) => Reply::Allow,
+            (Mode::Enforce, Verdict::Deny) => Reply::Deny,
+        }
+    }
+
+    pub(super) fn count(&self, access: Access, verdict: Verdict) {
+        self.parts.counters.answered(access, Outcome::of(verdict, self.parts.mode));
+    }
+
+    /// A record of a decision, with what every such record says.
+    pub(super) fn decided(&self, access: Access, decision: Decision) -> Record {
+        Record::decided(access, decision, self.parts.mode).under(Arc::clone(&self.parts.generation))
+    }
+
+    /// Answers, then counts and records. Approved reads are only counted: there are several in each start of an
+    /// interpreter. Returns whether this was the answer.
+    pub(super) fn conclude(
+        &self,
+        waiting: &Waiting,
+        access: Access,
+        decision: Decision,
+        subject: Option<Subject>,
+        describe: impl FnOnce(Record) -> Record,
+    ) -> bool {
+        let is_answer = waiting.event.answer(self.reply(decision.verdict));
+        if !is_answer {
+            return false;
+        }
+        self.count(access, decision.verdict);
+        if decision.reason == Reason::Approved {
+            return true;
+        }
+        let mut record = self.decided(access, decision).took(waiting.received.elapsed());
+        record = match subject {
+            Some(subject) => record.by(Arc::new(subject)),
+            None => record.by_pid(waiting.event.thread()),
+        };
+        self.parts.audit.record(describe(record));
+        true
+    }
+
+    /// No decision could be made: the action that the policy names, and its counter.
+    pub(super) fn fail(&self, waiting: &Waiting, access: Access, failure: Failure) {
+        let action = match failure {
+            Failure::QueueFull => self.parts.failure.queue_full,
+            Failure::Timeout => self.parts.failure.timeout,
+            Failure::Unresolved
+            | Failure::UnresolvedArrival
+            | Failure::NoDescriptor
+            | Failure::WatchOverflow
+            | Failure::Mark
+            | Failure::Quarantine
+            | Failure::State
+            | Failure::Content => self.parts.failure.unresolved,
+        };
+        self.parts.counters.failed(failure);
+        let decision = Decision { verdict: action.into(), rule: None, reason: Reason::Failure(failure) };
+        if self.reply(decision.verdict) == Reply::Allow {
+            self.parts.watch.tracker().grant(&waiting.file, None); // it may be a writer
+        }
+        let object = Object::at(self.path_of(waiting));
+        self.conclude(waiting, access, decision, None, |record| record.on(object));
+    }
+
+    /// The content did not become final within the budget.
+    pub(super) fn not_final(&self, waiting: &Waiting) {
+        let decision = Decision { verdict: self.parts.failure.timeout.into(), rule: None, reason: Reason::NotFinal };
+        let object = Object::at(self.path_of(waiting));
+        self.conclude(waiting, Access::Read, decision, None, |record| record.on(object));
+    }
+
+    /// The places that an opener's file has: the one that it was opened under if that is one of them, else all.
+    pub(super) fn places_of(&self, waiting: &Waiting) -> Vec<(SiteId, OsString)> {
+        let tracker = self.parts.watch.tracker();
+        let current = tracker.current_names(&waiting.file);
+        if current.is_empty() {
+            return tracker.get(&waiting.file).map(|entry| entry.names.clone()).unwrap_or_default();
+        }
+        current
+    }
+
+    /// The path that a record names: in a guarded directory if the file has a place there.
+    pub(super) fn path_of(&self, waiting: &Waiting) -> PathBuf {
+        if waiting.event.on_directory() {
+            let site = self.parts.watch.sites.by_file(&waiting.file);
+            return site.map(|site| site.facts.path.clone()).unwrap_or_default();
+        }
+        let opened = waiting.opened.as_ref();
+        let places = self.places_of(waiting);
+        let place = places.iter().find(|(_, name)| opened.is_some_and(|opened| opened.name() == name));
+        match place.or(places.last()).and_then(|(site, name)| Some(self.parts.watch.sites.get(*site)?.path_of(name))) {
+            Some(path) => path,
+            None => opened.map(|opened| opened.path().to_owned()).unwrap_or_default(),
+        }
+    }
+
+    /// What a record says of the file behind an event.
+    pub(super) fn object_of(&self, waiting: &Waiting) -> Object {
+        let mut object = Object::at(self.path_of(waiting));
+        if let Ok(file) = nix::sys::stat::fstat(&waiting.event) {
+            object.inode = Some(file.st_ino);
+            object.size = u64::try_from(file.st_size).ok();
+        }
+        object
+    }
+
+    /// A record of something that is no decision.
+    pub(super) fn note(&self, action: Action, path: PathBuf) -> Record {
+        Record::new(action).in_mode(self.parts.mode).under(Arc::clone(&self.parts.generation)).on(Object::at(path))
+    }
+}
+
+/// What a record says of an open file's inode.
+pub(super) fn with_inode(mut object: Object, metadata: &std::fs::Metadata) -> Object {
+    object.inode = Some(metadata.ino());
+    object.size = Some(metadata.len());
+    object
+}

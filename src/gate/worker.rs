@@ -1,0 +1,191 @@
+//! Decisions that take more than a look-up: who is asking, may it write, what are the bytes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::content::Content;
+use super::parked::On;
+use super::{Guard, Waiting};
+use crate::audit::Action;
+use crate::fanotify::{Reply, WriteProbe, probe_writers};
+use crate::model::{Access, Decision, Failure, Mode, Reason, Request, Subject, Verdict};
+use crate::resolve::{Intent, intent, subject_of_thread};
+use crate::watch::{Permit, Place, Quarantined, TrackedFile};
+
+const HEARTBEAT: Duration = Duration::from_millis(500);
+/// How often one opener is judged anew because things changed under the judgement.
+const MAX_JUDGEMENTS: usize = 4;
+
+impl Guard {
+    pub(super) fn run_worker(&self) {
+        while !self.is_stopping() {
+            if let Ok(waiting) = self.queue.recv_timeout(HEARTBEAT)
+                && !waiting.event.is_answered()
+            {
+                self.decide(&waiting);
+            }
+        }
+    }
+
+    fn decide(&self, waiting: &Arc<Waiting>) {
+        let probe = self.probe(waiting);
+        // Nobody has the file open for writing, this opener included: it reads.
+        let intent = if probe == WriteProbe::NoWriters { Intent::Read } else { intent(waiting.event.thread()) };
+        if !waiting.as_startup && (intent == Intent::Read || !self.has_startup_name(waiting)) {
+            if intent != Intent::Read {
+                self.parts.watch.tracker().grant(&waiting.file, None); // it may come back
+            }
+            waiting.event.answer(Reply::Allow);
+            return;
+        }
+        match intent {
+            Intent::Read => self.decide_read(waiting, probe),
+            Intent::Write { truncate } => self.decide_write(waiting, truncate),
+            Intent::Unknown => self.decide_write(waiting, false),
+        }
+    }
+
+    fn has_startup_name(&self, waiting: &Waiting) -> bool {
+        !self.parts.watch.tracker().current_names(&waiting.file).is_empty()
+    }
+
+    fn probe(&self, waiting: &Waiting) -> WriteProbe {
+        let grants = self.parts.watch.tracker().get(&waiting.file).map(|entry| entry.grants);
+        let probe = probe_writers(&waiting.event);
+        if let (WriteProbe::NoWriters, Some(grants)) = (probe, grants) {
+            self.parts.watch.tracker().probed(&waiting.file, grants);
+        }
+        probe
+    }
+
+    fn decide_write(&self, waiting: &Waiting, truncate: bool) {
+        let Some(subject) = self.subject_of(waiting, Access::Write) else { return };
+        let places = self.places_of(waiting);
+        let decision = self.may_write(&subject, &places);
+        let object = self.object_of(waiting);
+        let is_empty = object.size == Some(0);
+        let created = is_empty && self.parts.watch.tracker().get(&waiting.file).is_some_and(|entry| entry.fresh);
+        match (decision.verdict, self.parts.mode) {
+            (Verdict::Allow, _) => {
+                let tainted = !truncate && !is_empty && !self.has_approved_content(waiting);
+                let rule = decision.rule.clone().unwrap_or_else(|| Arc::from(""));
+                let permit = Permit { rule, pids: vec![subject.pid], places, tainted };
+                self.parts.watch.tracker().grant(&waiting.file, Some(permit));
+            }
+            (Verdict::Deny, Mode::Audit) => self.parts.watch.tracker().grant(&waiting.file, None),
+            (Verdict::Deny, Mode::Enforce) if created => self.remove_leftover(waiting, &places),
+            (Verdict::Deny, Mode::Enforce) => {}
+        }
+        let granted = self.reply(decision.verdict) == Reply::Allow;
+        let is_answer = self.conclude(waiting, Access::Write, decision, Some(subject), |record| {
+            let record = record.on(object);
+            if created { record.as_action(Action::Creation) } else { record }
+        });
+        if granted
+            && !is_answer
+            && let Some(entry) = self.parts.watch.tracker().get_mut(&waiting.file)
+        {
+            entry.writers = entry.writers.saturating_sub(1); // the deadline was quicker: this writer does not exist
+        }
+    }
+
+    /// A file with several names is written under all of them, so every one's directory must permit it.
+    fn may_write(&self, subject: &Subject, places: &[Place]) -> Decision {
+        let mut last = Decision { verdict: Verdict::Deny, rule: None, reason: Reason::NoRule };
+        for (site, _) in places {
+            let Some(site) = self.parts.watch.sites.get(*site) else { continue };
+            last = self.parts.policy.decide(&Request { subject, site: &site.facts, access: Access::Write });
+            if last.verdict == Verdict::Deny {
+                break;
+            }
+        }
+        last
+    }
+
+    fn has_approved_content(&self, waiting: &Waiting) -> bool {
+        let content = Content::read(&waiting.event, self.parts.max_size).ok();
+        let sha256 = content.and_then(|content| content.sha256());
+        sha256.is_some_and(|sha256| self.is_approved(&waiting.file, waiting.opened.as_ref(), sha256))
+    }
+
+    /// A denied create leaves an empty file with the final name behind. While its creator waits for the answer it
+    /// can only be empty.
+    fn remove_leftover(&self, waiting: &Waiting, places: &[Place]) {
+        for (site, name) in places {
+            let Some(site) = self.parts.watch.sites.get(*site) else { continue };
+            match self.parts.quarantine.remove_leftover(&site, name, &waiting.file) {
+                Ok(Quarantined::Removed | Quarantined::Kept(_) | Quarantined::Elsewhere) => {}
+                Err(_) => self.parts.counters.failed(Failure::Quarantine), // it stays, empty and unreadable
+            }
+        }
+        if let Some(entry) = self.parts.watch.tracker().get_mut(&waiting.file) {
+            entry.fresh = false;
+        }
+    }
+
+    fn decide_read(&self, waiting: &Arc<Waiting>, mut probe: WriteProbe) {
+        // Whoever cannot be parked, because what it waits for has just happened, is judged once more.
+        for _ in 0..MAX_JUDGEMENTS {
+            let entry = self.parts.watch.tracker().get(&waiting.file).cloned();
+            let is_final = match probe {
+                WriteProbe::NoWriters => true,
+                // Those who write are waiting at the gate like this opener, or were let through and are counted.
+                WriteProbe::Writers => entry.as_ref().is_some_and(TrackedFile::is_final),
+                WriteProbe::Unknown => entry.as_ref().is_none_or(|entry| entry.writers == 0),
+            };
+            if is_final {
+                let content = match Content::read(&waiting.event, self.parts.max_size) {
+                    Ok(content) => content,
+                    Err(_) => return self.fail(waiting, Access::Read, Failure::Content),
+                };
+                let sha256 = content.sha256();
+                if sha256.is_some_and(|sha256| self.is_approved(&waiting.file, waiting.opened.as_ref(), sha256)) {
+                    let decision = Decision { verdict: Verdict::Allow, rule: None, reason: Reason::Approved };
+                    self.conclude(waiting, Access::Read, decision, None, |record| record);
+                    return;
+                }
+                // A permitted writer has closed it, or a newcomer waits to be judged: it may be approved in a moment.
+                let is_decided = entry.is_none_or(|entry| entry.pending == 0 && entry.permit.is_none());
+                if is_decided || sha256.is_none() {
+                    return self.decide_unapproved(waiting, &content);
+                }
+                self.parts.watch.ask_to_settle(&waiting.file);
+            }
+            if self.park(waiting, On::File(waiting.file)) {
+                return;
+            }
+            probe = self.probe(waiting);
+        }
+        self.not_final(waiting);
+    }
+
+    /// Bytes that nobody approved: only a rule with `access = ["read"]` lets a program see them.
+    fn decide_unapproved(&self, waiting: &Waiting, content: &Content) {
+        let Some(subject) = self.subject_of(waiting, Access::Read) else { return };
+        let places = self.places_of(waiting);
+        let sites = places.iter().filter_map(|(site, _)| self.parts.watch.sites.get(*site));
+        let decision = sites
+            .map(|site| {
+                self.parts.policy.decide(&Request { subject: &subject, site: &site.facts, access: Access::Read })
+            })
+            .find(|decision| decision.reason == Reason::Rule)
+            .unwrap_or_else(|| {
+                let reason = if content.sha256().is_some() { Reason::NotApproved } else { Reason::TooLarge };
+                Decision { verdict: Verdict::Deny, rule: None, reason }
+            });
+        let mut object = self.object_of(waiting);
+        object.sha256 = content.sha256();
+        object.executes = object.path.file_name().and_then(|name| content.executes(name));
+        self.conclude(waiting, Access::Read, decision, Some(subject), |record| record.on(object));
+    }
+
+    fn subject_of(&self, waiting: &Waiting, access: Access) -> Option<Subject> {
+        match subject_of_thread(waiting.event.thread()) {
+            Ok(subject) => Some(subject),
+            Err(_) => {
+                self.fail(waiting, access, Failure::Unresolved);
+                None
+            }
+        }
+    }
+}
