@@ -1,0 +1,247 @@
+//! The composition root: what the parts are made from, in which order they start and stop, who watches them.
+//!
+//! *Owns* privileges, signals, the instance lock, readiness and watchdog. *Must not* decide anything about files.
+//!
+//! Stop order: stop reading and release the groups (nobody waits any more), join the threads, flush the audit trail,
+//! each within a time limit.
+
+#![forbid(unsafe_code)]
+
+mod health;
+mod instance;
+mod privileges;
+mod signals;
+
+use std::io::{self, IsTerminal};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::bounded;
+use sd_notify::NotifyState;
+
+use crate::approvals::{Approvals, StateError, prepare_directory};
+use crate::audit::{self, Action, Audit, Auditor, Counters, Record, Targets};
+use crate::config::{self, Config};
+use crate::fanotify::{NotificationGroup, PermissionGroup, Reply};
+use crate::gate::{Guard, NotGuarded, Parts, Survey};
+use crate::model::Mode;
+use crate::watch::{Quarantine, Watch};
+use health::Health;
+use instance::Instance;
+use signals::{Signal, Signals};
+
+/// Notices that wait for the arrivals thread. More are a storm: then the directories are read again instead.
+const NOTICES: usize = 16_384;
+/// How long the threads may take to see that it is over.
+const JOIN: Duration = Duration::from_millis(600);
+/// How long the audit trail may take to be written out.
+const FLUSH: Duration = Duration::from_millis(300);
+const SYSLOG: &str = "/dev/log";
+
+/// Why the daemon does not start. The messages are for the person who started it.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The policy is not valid.
+    #[error("{0}")]
+    Config(#[from] config::Errors),
+    /// Capabilities are missing.
+    #[error(transparent)]
+    Privileges(#[from] privileges::Missing),
+    /// The state directory cannot be used.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// Another daemon uses the state directory.
+    #[error(transparent)]
+    Instance(#[from] instance::Taken),
+    /// The kernel lacks what the gate needs.
+    #[error("{what}: {source}; {hint}")]
+    Kernel {
+        /// What was tried.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+        /// What that means.
+        hint: &'static str,
+    },
+    /// Something else of the system.
+    #[error("{what}: {source}")]
+    System {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A glob of the policy.
+    #[error("protect.sites: {0}")]
+    Glob(#[from] glob::PatternError),
+}
+
+fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
+    move |source| StartError::System { what: what.into(), source }
+}
+
+/// Runs the guard until a signal ends it.
+///
+/// # Errors
+/// [`StartError`]; nothing is guarded then.
+pub fn run(config_file: Option<&Path>, mode: Option<Mode>) -> Result<(), StartError> {
+    let mut config = config::load(config_file)?;
+    config.mode = mode.unwrap_or(config.mode);
+    privileges::check()?;
+    privileges::raise_descriptor_limit();
+    // Before the first thread: all of them must block the signals that this thread waits for.
+    let signals = Signals::block().map_err(system("cannot block signals"))?;
+    prepare_directory(&config.state_dir)?;
+    let _instance = Instance::lock(&config.state_dir)?;
+    let approvals = Approvals::open(&config.state_dir)?;
+    let first_start = approvals.is_first_start();
+
+    let (audit, auditor) = start_audit(&config)?;
+    let counters = Arc::new(Counters::new());
+    let guard = assemble(&config, approvals, audit.clone(), Arc::clone(&counters))?;
+    guard.adopt_this_thread();
+    let threads = guard.start().map_err(system("cannot start a thread"))?;
+
+    let (survey, not_guarded) = guard.guard_sites()?;
+    if first_start {
+        let complete = guard.approvals().baseline_complete();
+        complete.map_err(system(format!("cannot write the baseline to {}", config.state_dir.display())))?;
+    }
+    announce(&config, survey, &not_guarded, first_start, &audit);
+    notify(&[NotifyState::Ready, NotifyState::Status(&format!("guarding {} site directories", survey.directories))]);
+
+    supervise(&guard, &signals);
+
+    notify(&[NotifyState::Stopping]);
+    stop(&guard, threads, &audit, auditor, &counters);
+    Ok(())
+}
+
+fn start_audit(config: &Config) -> Result<(Audit, Auditor), StartError> {
+    let json = match &config.log.json {
+        config::JsonTarget::Off => None,
+        config::JsonTarget::Stdout => Some(audit::JsonTarget::Stdout),
+        config::JsonTarget::File(path) => Some(audit::JsonTarget::File(path.clone())),
+    };
+    let targets =
+        Targets { json, syslog: config.log.syslog.then(|| PathBuf::from(SYSLOG)), stderr: io::stderr().is_terminal() };
+    Audit::start(targets, || {}).map_err(system("cannot start the audit trail (policy: log.json)"))
+}
+
+fn assemble(
+    config: &Config,
+    approvals: Approvals,
+    audit: Audit,
+    counters: Arc<Counters>,
+) -> Result<Arc<Guard>, StartError> {
+    let if_forgotten = match config.mode {
+        Mode::Enforce => Reply::Deny,
+        Mode::Audit => Reply::Allow,
+    };
+    let permission_group = || {
+        PermissionGroup::new(if_forgotten).map(Arc::new).map_err(|source| StartError::Kernel {
+            what: "cannot make a fanotify group for permission events",
+            source,
+            hint: "this needs CAP_SYS_ADMIN in the initial user namespace and a kernel with \
+                   CONFIG_FANOTIFY_ACCESS_PERMISSIONS",
+        })
+    };
+    let (gate, listing) = (permission_group()?, permission_group()?);
+    let group = NotificationGroup::new().map_err(|source| StartError::Kernel {
+        what: "cannot make a fanotify group that reports names",
+        source,
+        hint: "this needs Linux 5.17 or later",
+    })?;
+    let (send, notices) = bounded(NOTICES);
+    let startup = config.protect.startup.clone();
+    let watch = Watch::new(group, Arc::clone(&gate), Arc::clone(&listing), startup, send, Arc::clone(&counters));
+    let quarantine = Quarantine::open(&config.state_dir, config.protect.max_size)
+        .map_err(system(format!("cannot open {}/quarantine", config.state_dir.display())))?;
+    Ok(Guard::new(Parts {
+        mode: config.mode,
+        policy: config.policy.clone(),
+        failure: config.failure,
+        sites: config.protect.sites.clone(),
+        generation: Arc::from(config.generation.as_str()),
+        max_size: config.protect.max_size,
+        gate,
+        listing,
+        watch,
+        notices,
+        approvals,
+        quarantine,
+        audit,
+        counters,
+    }))
+}
+
+/// What is guarded, in three lines.
+fn announce(config: &Config, survey: Survey, not_guarded: &[NotGuarded], first_start: bool, audit: &Audit) {
+    let lines = [
+        format!(
+            "pthguard {}: mode {}, policy {} ({})",
+            env!("CARGO_PKG_VERSION"),
+            config.mode.as_str(),
+            config.generation,
+            config.sources.join(", "),
+        ),
+        format!(
+            "guarding {} site directories with {} startup files; {} execute code at start-up, {} are not approved",
+            survey.directories, survey.files, survey.executing, survey.held,
+        ),
+        if first_start {
+            format!("first start: these files are the baseline now, kept in {}", config.state_dir.display())
+        } else {
+            format!("approvals are kept in {}", config.state_dir.display())
+        },
+    ];
+    for line in &lines {
+        eprintln!("{line}");
+    }
+    for error in not_guarded {
+        eprintln!("pthguard: {error}");
+    }
+    let record = Record::new(Action::Start).in_mode(config.mode).under(Arc::from(config.generation.as_str()));
+    audit.record(record.saying(lines[..2].join("; ")));
+}
+
+/// Waits for the signal to stop, and sees that the threads make progress.
+fn supervise(guard: &Guard, signals: &Signals) {
+    let mut health = Health::new(sd_notify::watchdog_enabled());
+    loop {
+        match signals.wait(health.tick()) {
+            Some(Signal::Stop) => return,
+            Some(Signal::Reload) => {
+                eprintln!("pthguard: SIGHUP: this version reads its policy only at the start; restart it");
+            }
+            None => {}
+        }
+        if health.check(guard.heartbeats()) {
+            notify(&[NotifyState::Watchdog]);
+        }
+        guard.purge();
+    }
+}
+
+fn stop(guard: &Guard, threads: Vec<JoinHandle<()>>, audit: &Audit, auditor: Auditor, counters: &Counters) {
+    guard.stop();
+    let deadline = Instant::now() + JOIN;
+    while threads.iter().any(|thread| !thread.is_finished()) && Instant::now() < deadline {
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    counters.records_dropped(audit.dropped());
+    audit.record(Record::new(Action::Stop).saying(counters.to_string().trim_end().replace('\n', "; ")));
+    let flush = auditor.finish(FLUSH);
+    if !flush.finished || flush.lost > 0 {
+        eprintln!("pthguard: records not written: {} in the queue, {} lost", flush.unwritten, flush.lost);
+    }
+}
+
+/// Tells the service manager, if there is one.
+fn notify(state: &[NotifyState<'_>]) {
+    if let Err(error) = sd_notify::notify(state) {
+        eprintln!("pthguard: cannot notify the service manager: {error}");
+    }
+}

@@ -1,0 +1,85 @@
+//! pthguard keeps attackers out of Python's start-up path.
+//!
+//! Every Python interpreter runs code from *startup files* when it starts: lines of `*.pth` files that begin with
+//! `import`, and from 3.15 on the entry points in `*.start` files (PEP 829), which lie directly in a *site directory*
+//! (site-packages, dist-packages). One planted file is code in every Python process of the host (MITRE ATT&CK
+//! T1546.018). pthguard is a daemon that stops the planting process, and the reading interpreter, inside the kernel
+//! until it has decided.
+//!
+//! # The flow
+//!
+//! ```text
+//! kernel ── open of a direct child of a site directory, or of a startup file anywhere
+//!   │ fanotify permission event: the opener waits
+//!   ▼
+//! gate     triage: is it one of ours, tracked, approved? ────────────────────▶ answer
+//!   │ worker: write or read (resolve), who (resolve), may it (policy),
+//!   │ which bytes (approvals) ───────────────────────────────────────────────▶ answer ──▶ audit
+//!   │
+//! watch    fanotify notifications: a rename, link or symlink gave a file a startup name
+//!   │      tracked before anybody is answered about it
+//!   ▼
+//! gate     arrivals: judged by the same policy; denied ones to quarantine,
+//!          replaced ones put back; what permitted writers close is approved ─────────────▶ audit
+//! ```
+//!
+//! # Two questions
+//!
+//! * **May this process write a startup file here?** Asked in-line, when it opens one: the policy's rules, first match
+//!   wins, nothing matches is deny.
+//! * **Are these bytes approved under this name in this directory?** Asked in-line, when anybody reads one. It is the
+//!   point that every way of planting must pass, those included that raise no event when they happen: rename, hard
+//!   link, `O_TMPFILE`, an old descriptor, a mapping, a change while the daemon was not running.
+//!
+//! A file is judged by its inode (file handle), never by the name that it shows at the time: it may have been renamed
+//! since it was opened.
+//!
+//! # Threads
+//!
+//! | thread | waits for | may wait for others |
+//! | --- | --- | --- |
+//! | triage | permission events | no: it answers the daemon's own opens |
+//! | worker ×4 | requests from triage | /proc of the opener, the file's disk |
+//! | deadline | the oldest request's due time | no |
+//! | watch | notifications | no |
+//! | arrivals | notices from the watch | disks |
+//! | audit | records | disks, sockets |
+//! | main | signals | no |
+//!
+//! # Rules of the hot path
+//!
+//! 1. Every permission event is answered exactly once: by its judge, else by the deadline, else by `Drop`. A forgotten
+//!    event is a frozen process.
+//! 2. Between read and answer nobody opens a guarded file by its path, looks a user name up, writes a log, or holds a
+//!    lock that a thread which does such things may hold.
+//! 3. Opens by the daemon's own threads are answered by the thread that reads them, before anything else.
+//! 4. A panic aborts: with the process the kernel ends the groups and lets everybody go.
+//! 5. Every failure has a name, an action and a counter ([`model::Failure`]).
+//!
+//! # Modules, in the order of the flow
+//!
+//! Imports go one way; `tests/layers.rs` holds the table.
+
+pub mod model;
+
+pub mod fanotify;
+
+pub mod policy;
+
+pub mod config;
+
+pub mod content;
+
+pub mod resolve;
+
+pub mod approvals;
+
+pub mod audit;
+
+pub mod watch;
+
+pub mod gate;
+
+pub mod daemon;
+
+pub mod cli;
