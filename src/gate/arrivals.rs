@@ -80,6 +80,10 @@ impl Guard {
     fn arrived(&self, arrival: &Arrival) {
         let Some(site) = self.parts.watch.sites.get(arrival.site) else { return };
         let name = arrival.name.as_os_str();
+        if self.parts.watch.tracker().occupant(site.id, name) != Some(arrival.file) {
+            self.superseded(&site, arrival);
+            return;
+        }
         let displaced = self.parts.watch.tracker().take_displaced(site.id, name);
         let newcomer = self.examine(&site, arrival);
         let accepted = match newcomer {
@@ -89,6 +93,17 @@ impl Guard {
         if displaced && !accepted && self.parts.mode == Mode::Enforce {
             self.put_back(&site, name);
         }
+    }
+
+    /// It has the name no longer: taken away again, or replaced by another newcomer, whose notice follows. In a storm
+    /// these are nearly all.
+    fn superseded(&self, site: &SiteDir, arrival: &Arrival) {
+        let access = if arrival.how == How::Created { Access::Link } else { Access::Rename };
+        let reason = Reason::Failure(Failure::UnresolvedArrival);
+        self.count(access, Verdict::Deny);
+        let record = self.decided(access, Decision { verdict: Verdict::Deny, rule: None, reason });
+        let record = record.on(Object::at(site.path_of(&arrival.name))).by_pid(arrival.author.pid);
+        self.parts.audit.record(record.saying("the name was another file's, or gone, before it could be judged"));
     }
 
     /// Looks at what arrived. `None` for what needs no judgement: it is gone, a directory, or a plain creation, whose

@@ -187,7 +187,7 @@ impl Guard {
             let names: HashSet<_> = names.into_iter().collect();
             for name in &names {
                 let Ok(file) = site.open(name, OFlag::O_PATH).and_then(FileId::of) else { continue };
-                if self.parts.watch.tracker().occupant(site.id, name) != Some(file) {
+                if !self.parts.watch.tracker().is_dealt_with(site.id, name, &file) {
                     self.parts.watch.track_unexplained(&site, name, file);
                 }
             }

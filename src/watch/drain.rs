@@ -319,7 +319,11 @@ impl Watch {
             entry.fresh = true;
         }
         if author.pid == std::process::id() {
-            return; // our own putting back
+            // Our own putting back. Whoever replaces it now displaces an approved file.
+            if let Some(entry) = state.tracker.get_mut(&file) {
+                entry.approved = true;
+            }
+            return;
         }
         let arrival = Arrival { site: site.id, name: name.to_owned(), file, how, author };
         self.queue(state, &file, site.id, Notice::Arrival(arrival));

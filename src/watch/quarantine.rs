@@ -9,14 +9,13 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Read};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, RenameFlags, openat, readlinkat, renameat2};
-use nix::sys::stat::Mode as CreateMode;
+use nix::fcntl::{OFlag, RenameFlags, readlinkat, renameat2};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 use serde::Serialize;
 
@@ -109,7 +108,7 @@ impl Quarantine {
     /// It could not be taken out of the directory.
     pub fn remove_leftover(&self, site: &SiteDir, name: &OsStr, file: &FileId) -> io::Result<Quarantined> {
         let aside = aside_name(&self.new_id());
-        let Some(taken) = move_entry(&site.dir, name, &site.dir, &aside, file)? else {
+        let Some(taken) = self.move_aside(site, name, &aside, file)? else {
             return Ok(Quarantined::Elsewhere);
         };
         let metadata = File::from(taken).metadata()?;
@@ -132,7 +131,7 @@ impl Quarantine {
         metadata: &fs::Metadata,
     ) -> io::Result<Quarantined> {
         let aside = aside_name(id);
-        if move_entry(&site.dir, name, &site.dir, &aside, file)?.is_none() {
+        if self.move_aside(site, name, &aside, file)?.is_none() {
             return Ok(Quarantined::Elsewhere);
         }
         let kept = if !metadata.is_file() {
@@ -154,6 +153,27 @@ impl Quarantine {
             }
         }
         Ok(Quarantined::Kept(id.to_owned()))
+    }
+
+    /// Moves an entry aside and makes sure that it was the file that is meant. Another one goes back or, where the name
+    /// has been taken again, to quarantine: it was replaced by then, whoever's it was.
+    fn move_aside(&self, site: &SiteDir, name: &OsStr, aside: &OsStr, file: &FileId) -> io::Result<Option<OwnedFd>> {
+        match renameat2(&site.dir, name, &site.dir, aside, RenameFlags::RENAME_NOREPLACE) {
+            Err(Errno::ENOENT) => return Ok(None),
+            moved => moved?,
+        }
+        let moved = site.open(aside, OFlag::O_PATH)?;
+        if FileId::of(&moved)? == *file {
+            return Ok(Some(moved));
+        }
+        match renameat2(&site.dir, aside, &site.dir, name, RenameFlags::RENAME_NOREPLACE) {
+            Err(Errno::EEXIST) => {
+                let kept = renameat2(&site.dir, aside, &self.dir, aside, RenameFlags::RENAME_NOREPLACE);
+                kept.or_else(|_| unlinkat(&site.dir, aside, UnlinkatFlags::NoRemoveDir))?;
+            }
+            put_back => put_back?,
+        }
+        Ok(None)
     }
 
     fn copy(&self, site: &SiteDir, aside: &OsStr, id: &str) -> io::Result<()> {
@@ -216,21 +236,6 @@ pub(super) fn aside_name(id: &str) -> OsString {
 /// Whether a file of this name may have been taken aside, from under somebody who opened it as a startup file.
 pub(super) fn is_aside(name: &[u8]) -> bool {
     name.starts_with(ASIDE.as_bytes())
-}
-
-/// Moves an entry and makes sure that it was the file that is meant: another one goes back.
-fn move_entry(from: &File, name: &OsStr, to: &File, new: &OsStr, file: &FileId) -> io::Result<Option<OwnedFd>> {
-    match renameat2(from, name, to, new, RenameFlags::RENAME_NOREPLACE) {
-        Err(Errno::ENOENT) => return Ok(None),
-        moved => moved?,
-    }
-    let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-    let moved = openat(to.as_fd(), new, flags, CreateMode::empty())?;
-    if FileId::of(&moved)? == *file {
-        return Ok(Some(moved));
-    }
-    renameat2(to, new, from, name, RenameFlags::RENAME_NOREPLACE)?;
-    Ok(None)
 }
 
 fn kind(metadata: &fs::Metadata) -> &'static str {

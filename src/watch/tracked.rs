@@ -123,6 +123,13 @@ impl Tracker {
         self.occupants.get(&(site, name.to_owned())).copied()
     }
 
+    /// Whether a file that was found under a name is known there and was accepted, or is about to be judged.
+    #[must_use]
+    pub fn is_dealt_with(&self, site: SiteId, name: &OsStr, file: &FileId) -> bool {
+        self.occupant(site, name) == Some(*file)
+            && self.files.get(file).is_some_and(|entry| entry.approved || entry.pending > 0)
+    }
+
     /// A file got a startup name. Returns the file that had it.
     pub fn appear(&mut self, file: FileId, site: SiteId, name: &OsStr) -> Option<FileId> {
         let place = (site, name.to_owned());
