@@ -98,6 +98,9 @@ impl Guard {
     /// It has the name no longer: taken away again, or replaced by another newcomer, whose notice follows. In a storm
     /// these are nearly all.
     fn superseded(&self, site: &SiteDir, arrival: &Arrival) {
+        if arrival.how == How::Created && self.is_judged_at_the_gate(&arrival.file) {
+            return;
+        }
         let access = if arrival.how == How::Created { Access::Link } else { Access::Rename };
         let reason = Reason::Failure(Failure::UnresolvedArrival);
         self.count(access, Verdict::Deny);
@@ -114,7 +117,7 @@ impl Guard {
         let metadata = file.metadata().ok()?;
         let kind = metadata.file_type();
         let is_created = arrival.how == How::Created;
-        let access = if kind.is_dir() {
+        let access = if kind.is_dir() || metadata.nlink() == 0 {
             return None;
         } else if kind.is_symlink() {
             Access::Symlink
@@ -125,15 +128,18 @@ impl Guard {
             Access::Rename
         } else if metadata.len() == 0 && metadata.nlink() == 1 {
             return None;
-        } else if metadata.nlink() == 1
-            && self.parts.watch.tracker().get(&arrival.file).is_none_or(|entry| !entry.fresh)
-        {
-            return None; // its content came through an open that has been judged
+        } else if metadata.nlink() == 1 && self.is_judged_at_the_gate(&arrival.file) {
+            return None;
         } else {
             Access::Link
         };
         let object = with_inode(Object::at(site.path_of(&arrival.name)), &metadata);
         Some(Newcomer { access, object })
+    }
+
+    /// Whether the open that created a file has been judged: its content, if any, came through that open.
+    fn is_judged_at_the_gate(&self, file: &FileId) -> bool {
+        self.parts.watch.tracker().get(file).is_none_or(|entry| !entry.fresh)
     }
 
     /// Whether the newcomer may stay.

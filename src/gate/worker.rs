@@ -30,7 +30,11 @@ impl Guard {
     fn decide(&self, waiting: &Arc<Waiting>) {
         let probe = self.probe(waiting);
         // Nobody has the file open for writing, this opener included: it reads.
-        let intent = if probe == WriteProbe::NoWriters { Intent::Read } else { intent(waiting.event.thread()) };
+        let intent = if probe == WriteProbe::NoWriters {
+            Intent::Read
+        } else {
+            intent(waiting.event.thread(), waiting.received + self.parts.failure.budget / 2)
+        };
         if !waiting.as_startup && (intent == Intent::Read || !self.has_startup_name(waiting)) {
             if intent != Intent::Read {
                 self.parts.watch.tracker().grant(&waiting.file, None); // it may come back
@@ -111,15 +115,16 @@ impl Guard {
     /// A denied create leaves an empty file with the final name behind. While its creator waits for the answer it
     /// can only be empty.
     fn remove_leftover(&self, waiting: &Waiting, places: &[Place]) {
+        // Before it goes, so that the notice of its creation is known to be this one's.
+        if let Some(entry) = self.parts.watch.tracker().get_mut(&waiting.file) {
+            entry.fresh = false;
+        }
         for (site, name) in places {
             let Some(site) = self.parts.watch.sites.get(*site) else { continue };
             match self.parts.quarantine.remove_leftover(&site, name, &waiting.file) {
                 Ok(Quarantined::Removed | Quarantined::Kept(_) | Quarantined::Elsewhere) => {}
                 Err(_) => self.parts.counters.failed(Failure::Quarantine), // it stays, empty and unreadable
             }
-        }
-        if let Some(entry) = self.parts.watch.tracker().get_mut(&waiting.file) {
-            entry.fresh = false;
         }
     }
 

@@ -5,6 +5,7 @@
 //! a ring), the answer is unknown, and the gate takes unknown for writing.
 
 use std::fs;
+use std::time::{Duration, Instant};
 
 /// What the opener wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,22 +21,23 @@ pub enum Intent {
     Unknown,
 }
 
-/// How often a task that has not gone to sleep yet is asked again.
-const ATTEMPTS: usize = 20;
+/// How long to let a task run between two looks, if it has not gone to sleep yet.
+const PAUSE: Duration = Duration::from_micros(50);
 
 /// What thread `tid` wants with the file that it waits for.
+///
+/// The event is queued before its opener goes to sleep; on a busy machine it may be a while until the opener gets the
+/// processor for that. It is given until `until`.
 #[must_use]
-pub fn intent(tid: u32) -> Intent {
+pub fn intent(tid: u32, until: Instant) -> Intent {
     let path = format!("/proc/{tid}/syscall");
-    for _ in 0..ATTEMPTS {
+    loop {
         match fs::read_to_string(&path) {
-            // The event was queued, but the task has not reached its wait: it will in a moment.
-            Ok(line) if line.starts_with("running") => std::thread::yield_now(),
+            Ok(line) if line.starts_with("running") && Instant::now() < until => std::thread::sleep(PAUSE),
             Ok(line) => return parse(&line),
-            Err(_) => break,
+            Err(_) => return Intent::Unknown,
         }
     }
-    Intent::Unknown
 }
 
 /// Parses a line of `/proc/TID/syscall`: number in decimal, then six arguments in hexadecimal.
