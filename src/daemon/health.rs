@@ -7,22 +7,41 @@ use crate::gate::Heartbeats;
 
 /// How often the heartbeats are looked at.
 const TICK: Duration = Duration::from_millis(500);
-/// Looks without progress after which the process ends itself. Counted in looks, not in time: a machine that was
-/// asleep has not hung.
+/// Looks without progress of a vital thread after which the process ends itself. Counted in looks, not in time: a
+/// machine that was asleep has not hung.
 const GIVE_UP: u32 = 20;
 
 #[derive(Debug)]
 pub(super) struct Health {
     watchdog: Option<Duration>,
-    last: [u64; 4],
-    standing: u32,
     fed: Instant,
+    vital: Progress,
+    others: Progress,
+}
+
+/// Two counters, and since how many looks one of them stands still.
+#[derive(Debug, Default)]
+struct Progress {
+    last: [u64; 2],
+    standing: u32,
+}
+
+impl Progress {
+    fn look(&mut self, now: [u64; 2]) {
+        // Both must have advanced since both last did.
+        if now.iter().zip(self.last).all(|(now, last)| *now > last) {
+            self.last = now;
+            self.standing = 0;
+        } else {
+            self.standing += 1;
+        }
+    }
 }
 
 impl Health {
     /// `watchdog` is the service manager's limit, if it watches.
     pub(super) fn new(watchdog: Option<Duration>) -> Self {
-        Health { watchdog, last: [0; 4], standing: 0, fed: Instant::now() }
+        Health { watchdog, fed: Instant::now(), vital: Progress::default(), others: Progress::default() }
     }
 
     pub(super) fn tick(&self) -> Duration {
@@ -31,22 +50,34 @@ impl Health {
 
     /// Looks at the heartbeats; says whether the service manager's watchdog is to be fed.
     pub(super) fn check(&mut self, heartbeats: &Heartbeats) -> bool {
-        let now = heartbeats.read();
-        // Every thread must have advanced since the last progress of all of them.
-        if now.iter().zip(self.last).all(|(now, last)| *now > last) {
-            self.last = now;
-            self.standing = 0;
-            let due = self.watchdog.is_some_and(|limit| self.fed.elapsed() >= limit / 4);
-            if due {
-                self.fed = Instant::now();
-            }
-            return due;
-        }
-        self.standing += 1;
-        if self.standing >= GIVE_UP {
-            eprintln!("pthguard: a gate thread hangs (heartbeats {now:?}); ending to let everybody go");
+        self.vital.look(heartbeats.vital());
+        self.others.look(heartbeats.others());
+        if self.vital.standing >= GIVE_UP {
+            eprintln!("pthguard: a gate thread hangs ({heartbeats:?}); ending to let everybody go");
             std::process::abort();
         }
-        false
+        let all_well = self.vital.standing == 0 && self.others.standing == 0;
+        let is_due = all_well && self.watchdog.is_some_and(|limit| self.fed.elapsed() >= limit / 4);
+        if is_due {
+            self.fed = Instant::now();
+        }
+        is_due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_is_that_of_both() {
+        let mut progress = Progress::default();
+        progress.look([1, 1]);
+        assert_eq!(progress.standing, 0);
+        progress.look([2, 1]);
+        progress.look([3, 1]);
+        assert_eq!(progress.standing, 2);
+        progress.look([3, 2]);
+        assert_eq!(progress.standing, 0, "both have advanced since both last did");
     }
 }

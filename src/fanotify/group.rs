@@ -64,6 +64,55 @@ pub fn fd_link(object: BorrowedFd<'_>) -> PathBuf {
     PathBuf::from(link)
 }
 
+/// Which opens a mark in a [`PermissionGroup`] stops.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Opens {
+    /// Of a directory's direct children that are no directories, in every mount namespace.
+    Children,
+    /// Of a directory itself, which is how it is listed.
+    Listing,
+    /// Of one file, through whatever name or mount.
+    File,
+}
+
+impl Opens {
+    fn mask(self) -> MaskFlags {
+        let more = match self {
+            Opens::Children => MaskFlags::FAN_EVENT_ON_CHILD,
+            Opens::Listing => MaskFlags::FAN_ONDIR,
+            Opens::File => MaskFlags::empty(),
+        };
+        MaskFlags::FAN_OPEN_PERM | more
+    }
+}
+
+/// Of which changes a mark in a [`NotificationGroup`] tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Changes {
+    /// Of a directory's entries, and of the directory's own end or move.
+    Entries,
+    /// Of one file's content, through whatever name, and of its end.
+    File,
+}
+
+impl Changes {
+    fn mask(self) -> MaskFlags {
+        let content = MaskFlags::FAN_MODIFY | MaskFlags::FAN_CLOSE_WRITE | MaskFlags::FAN_DELETE_SELF;
+        match self {
+            Changes::File => content,
+            Changes::Entries => {
+                content
+                    | MaskFlags::FAN_CREATE
+                    | MaskFlags::FAN_RENAME
+                    | MaskFlags::FAN_DELETE
+                    | MaskFlags::FAN_MOVE_SELF
+                    | MaskFlags::FAN_ONDIR
+                    | MaskFlags::FAN_EVENT_ON_CHILD
+            }
+        }
+    }
+}
+
 /// A group whose events are openers waiting for an answer.
 #[derive(Debug)]
 pub struct PermissionGroup {
@@ -105,36 +154,20 @@ impl PermissionGroup {
         Ok(PermissionGroup { fd: Arc::new(GroupFd(group)), if_forgotten })
     }
 
-    /// Gates the opens of a directory's direct children, in every mount namespace.
+    /// Places a mark.
     ///
     /// # Errors
     /// EINVAL on a kernel without permission events; ENOSPC, ENOMEM.
-    pub fn gate_children(&self, dir: impl AsFd) -> io::Result<()> {
-        self.fd.mark(MarkFlags::FAN_MARK_ADD, MaskFlags::FAN_OPEN_PERM | MaskFlags::FAN_EVENT_ON_CHILD, dir.as_fd())
+    pub fn mark(&self, opens: Opens, object: impl AsFd) -> io::Result<()> {
+        self.fd.mark(MarkFlags::FAN_MARK_ADD, opens.mask(), object.as_fd())
     }
 
-    /// Gates the opens of a directory itself, which is how it is listed. Opens of its children raise nothing.
-    ///
-    /// # Errors
-    /// As [`PermissionGroup::gate_children`].
-    pub fn gate_listing(&self, dir: impl AsFd) -> io::Result<()> {
-        self.fd.mark(MarkFlags::FAN_MARK_ADD, MaskFlags::FAN_OPEN_PERM | MaskFlags::FAN_ONDIR, dir.as_fd())
-    }
-
-    /// Gates the opens of one file, through whatever name or mount.
-    ///
-    /// # Errors
-    /// As [`PermissionGroup::gate_children`].
-    pub fn gate_file(&self, file: impl AsFd) -> io::Result<()> {
-        self.fd.mark(MarkFlags::FAN_MARK_ADD, MaskFlags::FAN_OPEN_PERM, file.as_fd())
-    }
-
-    /// Takes a file's mark away again.
+    /// Takes a mark away again.
     ///
     /// # Errors
     /// ENOENT where there is none.
-    pub fn release_file(&self, file: impl AsFd) -> io::Result<()> {
-        self.fd.mark(MarkFlags::FAN_MARK_REMOVE, MaskFlags::FAN_OPEN_PERM, file.as_fd())
+    pub fn unmark(&self, opens: Opens, object: impl AsFd) -> io::Result<()> {
+        self.fd.mark(MarkFlags::FAN_MARK_REMOVE, opens.mask(), object.as_fd())
     }
 
     /// Reads once what is queued, at most a buffer full, into `openings`. Does not wait.
@@ -212,39 +245,20 @@ impl NotificationGroup {
         Ok(NotificationGroup(GroupFd(Fanotify::init(flags, event_flags)?)))
     }
 
-    /// Watches a directory's entries and the directory's own fate.
+    /// Places a mark.
     ///
     /// # Errors
-    /// As [`PermissionGroup::gate_children`]; ENODEV, EXDEV, EOPNOTSUPP where the file system has no usable handles.
-    pub fn watch_entries(&self, dir: impl AsFd) -> io::Result<()> {
-        let mask = MaskFlags::FAN_CREATE
-            | MaskFlags::FAN_RENAME
-            | MaskFlags::FAN_DELETE
-            | MaskFlags::FAN_MODIFY
-            | MaskFlags::FAN_CLOSE_WRITE
-            | MaskFlags::FAN_DELETE_SELF
-            | MaskFlags::FAN_MOVE_SELF
-            | MaskFlags::FAN_ONDIR
-            | MaskFlags::FAN_EVENT_ON_CHILD;
-        self.0.mark(MarkFlags::FAN_MARK_ADD, mask, dir.as_fd())
+    /// As [`PermissionGroup::mark`]; ENODEV, EXDEV, EOPNOTSUPP where the file system has no usable handles.
+    pub fn mark(&self, changes: Changes, object: impl AsFd) -> io::Result<()> {
+        self.0.mark(MarkFlags::FAN_MARK_ADD, changes.mask(), object.as_fd())
     }
 
-    /// Watches what is written to one file, through whatever name, and its end.
-    ///
-    /// # Errors
-    /// As [`NotificationGroup::watch_entries`].
-    pub fn watch_file(&self, file: impl AsFd) -> io::Result<()> {
-        let mask = MaskFlags::FAN_MODIFY | MaskFlags::FAN_CLOSE_WRITE | MaskFlags::FAN_DELETE_SELF;
-        self.0.mark(MarkFlags::FAN_MARK_ADD, mask, file.as_fd())
-    }
-
-    /// Takes a file's mark away again.
+    /// Takes a mark away again.
     ///
     /// # Errors
     /// ENOENT where there is none.
-    pub fn release_file(&self, file: impl AsFd) -> io::Result<()> {
-        let mask = MaskFlags::FAN_MODIFY | MaskFlags::FAN_CLOSE_WRITE | MaskFlags::FAN_DELETE_SELF;
-        self.0.mark(MarkFlags::FAN_MARK_REMOVE, mask, file.as_fd())
+    pub fn unmark(&self, changes: Changes, object: impl AsFd) -> io::Result<()> {
+        self.0.mark(MarkFlags::FAN_MARK_REMOVE, changes.mask(), object.as_fd())
     }
 
     /// Bytes of events that are queued now.

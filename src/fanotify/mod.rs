@@ -12,5 +12,5 @@ pub mod wire;
 
 pub use event::{PermissionEvent, Reply};
 pub use file::{WriteProbe, probe_writers};
-pub use group::{NotificationGroup, PermissionGroup};
+pub use group::{Changes, NotificationGroup, Opens, PermissionGroup};
 pub use handle::{FileId, Handle};

@@ -126,9 +126,7 @@ impl Guard {
             Access::Special
         } else if !is_created {
             Access::Rename
-        } else if metadata.len() == 0 && metadata.nlink() == 1 {
-            return None;
-        } else if metadata.nlink() == 1 && self.is_judged_at_the_gate(&arrival.file) {
+        } else if metadata.nlink() == 1 && (metadata.len() == 0 || self.is_judged_at_the_gate(&arrival.file)) {
             return None;
         } else {
             Access::Link

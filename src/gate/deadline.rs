@@ -25,13 +25,21 @@ impl Guard {
             else {
                 continue; // answered and gone
             };
-            let wait = due.saturating_duration_since(Instant::now());
-            if !wait.is_zero() {
-                std::thread::sleep(wait);
-            }
+            self.sleep_until(due);
             if let Some(waiting) = next.upgrade().filter(|waiting| !waiting.event.is_answered()) {
                 self.expire(&waiting);
             }
+        }
+    }
+
+    fn sleep_until(&self, due: Instant) {
+        loop {
+            let wait = due.saturating_duration_since(Instant::now());
+            if wait.is_zero() || self.is_stopping() {
+                return;
+            }
+            self.heartbeats.deadline.fetch_add(1, Ordering::Relaxed);
+            std::thread::sleep(wait.min(HEARTBEAT));
         }
     }
 

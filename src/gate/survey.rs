@@ -148,8 +148,7 @@ impl Guard {
     /// A guarded directory is gone, or lies somewhere else now. What stands in its place is guarded from here on.
     pub(super) fn site_lost(&self, id: SiteId) {
         let Some(site) = self.parts.watch.sites.get(id) else { return };
-        self.parts.watch.tracker().forget_site(id);
-        self.parts.watch.sites.remove(id);
+        self.parts.watch.remove_site(&site);
         let record = self.note(Action::SiteLost, site.facts.path.clone());
         self.parts.audit.record(record.saying("removed or moved away"));
         let _ = self.guard_sites();

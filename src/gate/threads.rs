@@ -36,10 +36,16 @@ pub struct Heartbeats {
 }
 
 impl Heartbeats {
-    /// The counters now: triage, deadline, watch, arrivals. A thread whose counter stands still for seconds hangs.
+    /// The counters of the threads without which openers freeze: triage, deadline.
     #[must_use]
-    pub fn read(&self) -> [u64; 4] {
-        [&self.triage, &self.deadline, &self.watch, &self.arrivals].map(|counter| counter.load(Ordering::Relaxed))
+    pub fn vital(&self) -> [u64; 2] {
+        [&self.triage, &self.deadline].map(|counter| counter.load(Ordering::Relaxed))
+    }
+
+    /// The counters of the threads without which newcomers stay unjudged, and so unreadable: watch, arrivals.
+    #[must_use]
+    pub fn others(&self) -> [u64; 2] {
+        [&self.watch, &self.arrivals].map(|counter| counter.load(Ordering::Relaxed))
     }
 }
 

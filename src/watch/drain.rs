@@ -16,8 +16,11 @@ use super::tracked::Tracker;
 use crate::approvals::DirectoryId;
 use crate::audit::Counters;
 use crate::fanotify::wire::{Event, Info};
-use crate::fanotify::{FileId, NotificationGroup, PermissionGroup};
+use crate::fanotify::{Changes, FileId, NotificationGroup, Opens, PermissionGroup};
 use crate::model::{Failure, Site, StartupNames};
+
+/// How many files are forgotten while the table is held.
+const PURGE: usize = 64;
 
 /// Who did it, as far as the notification tells.
 #[derive(Debug)]
@@ -154,7 +157,7 @@ impl Watch {
         approvals: DirectoryId,
     ) -> io::Result<Option<Arc<SiteDir>>> {
         let Some(site) = self.sites.add(facts, dir, file, approvals) else { return Ok(None) };
-        if let Err(error) = self.group.watch_entries(&site.dir) {
+        if let Err(error) = self.group.mark(Changes::Entries, &site.dir) {
             self.sites.remove(site.id);
             return Err(error);
         }
@@ -166,8 +169,8 @@ impl Watch {
     /// # Errors
     /// A mark cannot be placed.
     pub fn close_gate(&self, site: &SiteDir) -> io::Result<()> {
-        self.gate.gate_children(&site.dir)?;
-        self.listing.gate_listing(&site.dir)
+        self.gate.mark(Opens::Children, &site.dir)?;
+        self.listing.mark(Opens::Listing, &site.dir)
     }
 
     /// Makes the kernel finish every rename, link or creation in a directory that has begun, and queue its
@@ -337,8 +340,8 @@ impl Watch {
             return;
         }
         let placed = reach(site, name, file, OFlag::O_PATH | OFlag::O_NOFOLLOW).and_then(|opened| {
-            self.gate.gate_file(opened.as_fd())?;
-            self.group.watch_file(opened.as_fd())
+            self.gate.mark(Opens::File, opened.as_fd())?;
+            self.group.mark(Changes::File, opened.as_fd())
         });
         match placed {
             Ok(()) => entry.marked = true,
@@ -360,8 +363,8 @@ impl Watch {
         let file = FileId::of(target)?;
         let mut state = self.lock();
         state.tracker.alias(file, site.id, name);
-        self.gate.gate_file(target)?;
-        self.group.watch_file(target)?;
+        self.gate.mark(Opens::File, target)?;
+        self.group.mark(Changes::File, target)?;
         if let Some(entry) = state.tracker.get_mut(&file) {
             entry.marked = true;
         }
@@ -385,17 +388,33 @@ impl Watch {
         self.appeared(&mut state, site, name, file, How::Renamed { from: None }, author);
     }
 
-    /// Forgets files that have had no startup name for a while. To be called when no permission event is unread.
+    /// Forgets files that have had no startup name for a while, and takes their marks away. To be called when no
+    /// permission event is unread.
     pub fn purge(&self) {
-        let purged = self.lock().tracker.purge(std::time::Instant::now());
-        for (file, entry) in purged {
-            let site = entry.names.iter().find_map(|(site, _)| self.sites.get(*site));
-            let Some(site) = site.filter(|_| entry.marked) else { continue };
-            if let Ok(opened) = file.open(&site.dir, (OFlag::O_PATH | OFlag::O_NOFOLLOW).bits()) {
-                let _ = self.gate.release_file(opened.as_fd());
-                let _ = self.group.release_file(opened.as_fd());
+        let due = self.lock().tracker.due(std::time::Instant::now());
+        for some in due.chunks(PURGE) {
+            // The marks go under the lock: a file that comes back meanwhile must not lose those that it then gets.
+            let mut state = self.lock();
+            for file in some {
+                let Some(entry) = state.tracker.forget(file).filter(|entry| entry.marked) else { continue };
+                let site = entry.names.iter().find_map(|(site, _)| self.sites.get(*site));
+                let opened = site.map(|site| file.open(&site.dir, (OFlag::O_PATH | OFlag::O_NOFOLLOW).bits()));
+                if let Some(Ok(opened)) = opened {
+                    let _ = self.gate.unmark(Opens::File, opened.as_fd()); // it may never have had them
+                    let _ = self.group.unmark(Changes::File, opened.as_fd());
+                }
             }
         }
+    }
+
+    /// Ends the watch over a directory that is gone or has been moved away.
+    pub fn remove_site(&self, site: &SiteDir) {
+        self.lock().tracker.forget_site(site.id);
+        self.sites.remove(site.id);
+        // Marks on a removed directory are gone already.
+        let _ = self.gate.unmark(Opens::Children, &site.dir);
+        let _ = self.listing.unmark(Opens::Listing, &site.dir);
+        let _ = self.group.unmark(Changes::Entries, &site.dir);
     }
 
     fn queue(&self, state: &mut State, file: &FileId, site: SiteId, notice: Notice) {

@@ -13,6 +13,9 @@ use crate::fanotify::FileId;
 /// How long a file without a startup name stays tracked. An opener that looked the name up before it went must have
 /// reached the gate by then.
 const GRACE: Duration = Duration::from_secs(60);
+/// With more nameless files than this, the shorter time counts.
+const CROWD: usize = 65_536;
+const CROWDED_GRACE: Duration = Duration::from_secs(2);
 /// How long after an approved file went away a denied newcomer at its name counts as its replacement: an exchange is
 /// told as a departure and an arrival.
 const REPLACEMENT: Duration = Duration::from_secs(5);
@@ -71,6 +74,10 @@ impl TrackedFile {
     #[must_use]
     pub fn is_final(&self) -> bool {
         self.probed && self.writers == 0
+    }
+
+    fn is_due(&self, now: Instant, grace: Duration) -> bool {
+        self.pending == 0 && self.nameless_since.is_some_and(|since| now.saturating_duration_since(since) >= grace)
     }
 
     /// Whether an opener that shows with a name that is no startup file's may have opened it as one: through a symbolic
@@ -281,16 +288,21 @@ impl Tracker {
         }
     }
 
-    /// Removes the files that have had no name for a minute, and returns them so that their marks can go, too.
+    /// The files that have had no name for a while and can be forgotten. In a storm of newcomers, which would fill the
+    /// memory otherwise, after a shorter while.
     ///
     /// To be called only when no permission event waits unread: its file may be one of them.
-    pub fn purge(&mut self, now: Instant) -> Vec<(FileId, TrackedFile)> {
-        let is_due = |entry: &TrackedFile| {
-            entry.pending == 0
-                && entry.nameless_since.is_some_and(|since| now.saturating_duration_since(since) >= GRACE)
-        };
+    pub fn due(&mut self, now: Instant) -> Vec<FileId> {
         self.departed.retain(|_, at| now.saturating_duration_since(*at) < REPLACEMENT);
-        self.files.extract_if(|_, entry| is_due(entry)).collect()
+        let nameless = self.files.values().filter(|entry| entry.nameless_since.is_some()).count();
+        let grace = if nameless > CROWD { CROWDED_GRACE } else { GRACE };
+        self.files.iter().filter(|(_, entry)| entry.is_due(now, grace)).map(|(file, _)| *file).collect()
+    }
+
+    /// Forgets a file that was due, unless it has got a name or a notice since.
+    pub fn forget(&mut self, file: &FileId) -> Option<TrackedFile> {
+        let is_idle = self.files.get(file).is_some_and(|entry| entry.is_due(Instant::now(), Duration::ZERO));
+        if is_idle { self.files.remove(file) } else { None }
     }
 }
 
@@ -336,13 +348,17 @@ mod tests {
         let mut tracker = Tracker::default();
         let later = Instant::now() + GRACE + Duration::from_secs(1);
         tracker.appear(file(1), SITE, OsStr::new("x.pth"));
-        assert!(tracker.purge(later).is_empty());
+        assert!(tracker.due(later).is_empty());
         tracker.vanish(SITE, OsStr::new("x.pth"), None);
-        assert!(tracker.purge(Instant::now()).is_empty());
+        assert!(tracker.due(Instant::now()).is_empty());
         tracker.queue_notice(&file(1), SITE);
-        assert!(tracker.purge(later).is_empty(), "a notice about it is under way");
+        assert!(tracker.due(later).is_empty(), "a notice about it is under way");
         tracker.settle_notice(&file(1), SITE);
-        assert_eq!(tracker.purge(later).len(), 1);
+        assert_eq!(tracker.due(later), [file(1)]);
+        tracker.appear(file(1), SITE, OsStr::new("x.pth"));
+        assert!(tracker.forget(&file(1)).is_none(), "it has come back");
+        tracker.vanish(SITE, OsStr::new("x.pth"), None);
+        assert!(tracker.forget(&file(1)).is_some());
         assert!(tracker.is_empty());
     }
 

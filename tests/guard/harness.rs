@@ -1,0 +1,290 @@
+//! The guard under test: the real binary, guarding the test's own directories only.
+//!
+//! A guard that hangs freezes whoever opens a guarded file, the test included. So it dies with the thread that
+//! started it, and a watchdog kills it when its time is up: the kernel then lets everybody go, and the test fails.
+
+use std::fs;
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixDatagram;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, Sender};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::site::{Place, wait_for};
+use crate::sys::{self, PidFd};
+
+/// For everything that ought to happen at once, on a machine that is busy with other tests.
+pub(crate) const SOON: Duration = Duration::from_secs(10);
+/// A test that needs longer is stuck.
+const GUARD_LIMIT: Duration = Duration::from_secs(120);
+
+/// What the policy file of a test says.
+pub(crate) struct Config {
+    sites: Vec<PathBuf>,
+    mode: &'static str,
+    budget_ms: u32,
+    rules: String,
+    home: PathBuf,
+    state: PathBuf,
+}
+
+impl Config {
+    /// Enforce in the site directories of `place`, nobody may write.
+    pub(crate) fn new(place: &Place) -> Config {
+        Config {
+            sites: place.sites(),
+            mode: "enforce",
+            // Longer than the default: tests share a slow machine, and none but those that say so measure time.
+            budget_ms: 500,
+            rules: String::new(),
+            home: place.path().to_owned(),
+            state: place.path().join("state"),
+        }
+    }
+
+    pub(crate) fn audit(mut self) -> Config {
+        self.mode = "audit";
+        self
+    }
+
+    pub(crate) fn budget_ms(mut self, budget_ms: u32) -> Config {
+        self.budget_ms = budget_ms;
+        self
+    }
+
+    pub(crate) fn sites(mut self, sites: Vec<PathBuf>) -> Config {
+        self.sites = sites;
+        self
+    }
+
+    /// Another policy file, log and state directory in the same place.
+    pub(crate) fn home(mut self, name: &str) -> Config {
+        self.home.push(name);
+        fs::create_dir(&self.home).unwrap();
+        self.state = self.home.join("state");
+        self
+    }
+
+    /// Add an `[[allow]]` table that holds for every user and directory and for any content.
+    pub(crate) fn allow(mut self, name: &str, subject: &str) -> Config {
+        self.rules.push_str(&format!(
+            "[[allow]]\nname = {name:?}\n{subject}\nscope = \"any\"\naccess = [\"write\", \"rename\", \"link\"]\n\
+             content = \"any\"\n"
+        ));
+        self
+    }
+
+    pub(crate) fn state(&self) -> &Path {
+        &self.state
+    }
+
+    fn events(&self) -> PathBuf {
+        self.home.join("events.ndjson")
+    }
+
+    fn write(&self) -> PathBuf {
+        let file = self.home.join("pthguard.toml");
+        let text = format!(
+            "include_default = false\nmode = {mode:?}\n[protect]\nsites = {sites:?}\nmax_size = \"1MiB\"\n\
+             [failure]\nbudget_ms = {budget}\n[log]\nsyslog = false\njson = {events:?}\n[state]\ndir = {state:?}\n{rules}",
+            mode = self.mode,
+            sites = self.sites,
+            budget = self.budget_ms,
+            events = self.events(),
+            state = self.state,
+            rules = self.rules,
+        );
+        fs::write(&file, text).unwrap();
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).unwrap();
+        file
+    }
+
+    /// The command that runs the guard, for tests that change something about it.
+    pub(crate) fn command(&self) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_pthguard"));
+        command.arg("run").arg("--config").arg(self.write()).env_remove("NOTIFY_SOCKET").env_remove("WATCHDOG_USEC");
+        command
+    }
+
+    /// Start the guard and wait until it says that it is ready.
+    pub(crate) fn start(&self) -> Guard {
+        self.start_with(&mut self.command())
+    }
+
+    pub(crate) fn start_with(&self, command: &mut Command) -> Guard {
+        match self.try_start(command) {
+            Ok(guard) => guard,
+            Err((status, said)) => panic!("the guard did not start: {status}\n{said}"),
+        }
+    }
+
+    /// Start the guard: ready, or ended with this status and these words.
+    pub(crate) fn try_start(&self, command: &mut Command) -> Result<Guard, (ExitStatus, String)> {
+        let (socket_path, said) = (self.home.join("notify"), self.home.join("guard.stderr"));
+        if let Err(error) = fs::remove_file(&socket_path) {
+            assert_eq!(error.kind(), io::ErrorKind::NotFound, "{error}");
+        }
+        let socket = UnixDatagram::bind(&socket_path).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        command.env("NOTIFY_SOCKET", &socket_path).stdin(Stdio::null()).stdout(Stdio::null());
+        command.stderr(fs::File::create(&said).unwrap());
+        let child = sys::die_with_parent(command).spawn().unwrap();
+        let handle = Arc::new(PidFd::open(child.id()).unwrap());
+        let (watchdog, overdue) = watch_over(Arc::clone(&handle));
+        let mut guard =
+            Guard { child, handle, socket, events: self.events(), said, state: self.state.clone(), watchdog, overdue };
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while !guard.notified("READY=1") {
+            if let Some(status) = guard.child.try_wait().unwrap() {
+                return Err((status, guard.said()));
+            }
+            assert!(Instant::now() < deadline, "the guard was not ready within 30 s\n{}", guard.said());
+        }
+        Ok(guard)
+    }
+}
+
+/// Kill the guard when its time is up, and say so.
+fn watch_over(handle: Arc<PidFd>) -> (Sender<()>, Arc<AtomicBool>) {
+    let overdue = Arc::new(AtomicBool::new(false));
+    let (watchdog, finished) = mpsc::channel();
+    let flag = Arc::clone(&overdue);
+    thread::spawn(move || {
+        if finished.recv_timeout(GUARD_LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
+            flag.store(true, Ordering::SeqCst);
+            handle.signal(libc::SIGKILL);
+        }
+    });
+    (watchdog, overdue)
+}
+
+/// A running guard; killed when dropped.
+pub(crate) struct Guard {
+    child: Child,
+    handle: Arc<PidFd>,
+    socket: UnixDatagram,
+    events: PathBuf,
+    said: PathBuf,
+    state: PathBuf,
+    watchdog: Sender<()>,
+    overdue: Arc<AtomicBool>,
+}
+
+impl Guard {
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub(crate) fn signal(&self, signal: i32) {
+        self.handle.signal(signal);
+    }
+
+    /// What the guard wrote to standard error.
+    pub(crate) fn said(&self) -> String {
+        fs::read_to_string(&self.said).unwrap_or_default()
+    }
+
+    /// Whether the next message on the notification socket, if there is one, contains `word`.
+    pub(crate) fn notified(&self, word: &str) -> bool {
+        let mut buffer = [0; 4096];
+        self.socket.recv(&mut buffer).is_ok_and(|length| String::from_utf8_lossy(&buffer[..length]).contains(word))
+    }
+
+    /// The audit trail: each line has to be one JSON object.
+    pub(crate) fn records(&self) -> Vec<Value> {
+        let text = fs::read_to_string(&self.events).unwrap_or_default();
+        let complete = text.rfind('\n').map_or("", |end| &text[..=end]);
+        let parse = |line: &str| {
+            let record: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+            assert!(record.is_object(), "{line}");
+            record
+        };
+        complete.split('\n').filter(|line| !line.is_empty()).map(parse).collect()
+    }
+
+    /// Wait for a record with this verdict, one of these actions, and `name` at the end of its path.
+    pub(crate) fn wait_record(&self, verdict: &str, actions: &[&str], name: Option<&str>) -> Value {
+        wait_for(&format!("a record {verdict} {actions:?} {name:?}, among {}", self.events.display()), SOON, || {
+            self.records().into_iter().find(|record| {
+                field(record, "pthguard.verdict") == verdict
+                    && actions.contains(&field(record, "event.action"))
+                    && name.is_none_or(|name| field(record, "file.path").ends_with(name))
+            })
+        })
+    }
+
+    /// Everything that lies in quarantine, without the descriptions.
+    pub(crate) fn quarantine(&self) -> Vec<PathBuf> {
+        let Ok(entries) = fs::read_dir(self.state.join("quarantine")) else {
+            return Vec::new();
+        };
+        entries
+            .flatten()
+            .map(|entry| entry.path())
+            .filter(|path| path.extension().is_none_or(|e| e != "json"))
+            .collect()
+    }
+
+    /// Stop in the ordinary way: the exit status, and whether the guard announced it.
+    pub(crate) fn stop(mut self) -> (ExitStatus, bool) {
+        self.signal(libc::SIGTERM);
+        let in_time = self.handle.ends_within(SOON);
+        assert!(in_time, "the guard still ran {SOON:?} after SIGTERM\n{}", self.said());
+        let status = self.child.wait().unwrap();
+        let mut announced = false;
+        // The sender is gone: what has been sent is in the socket already.
+        while !announced {
+            let mut buffer = [0; 4096];
+            let Ok(length) = self.socket.recv(&mut buffer) else {
+                break;
+            };
+            announced = String::from_utf8_lossy(&buffer[..length]).contains("STOPPING=1");
+        }
+        (status, announced)
+    }
+
+    /// Fail unless the guard still runs.
+    pub(crate) fn assert_alive(&mut self) {
+        let status = self.child.try_wait().unwrap();
+        assert!(status.is_none(), "the guard ended: {status:?}\n{}", self.said());
+    }
+}
+
+impl Drop for Guard {
+    fn drop(&mut self) {
+        self.handle.signal(libc::SIGKILL);
+        self.child.wait().expect("our own child");
+        // The watchdog may have ended already; then it has set its flag.
+        let _ = self.watchdog.send(());
+        let overdue = self.overdue.load(Ordering::SeqCst);
+        if thread::panicking() {
+            eprintln!("--- the guard said:\n{}", self.said());
+            eprintln!("--- its last records:\n{}", tail(&self.events));
+        } else {
+            assert!(!overdue, "the guard had to be killed after {GUARD_LIMIT:?}\n{}", self.said());
+        }
+    }
+}
+
+fn tail(file: &Path) -> String {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(12)..].join("\n")
+}
+
+/// A string in nested objects, `event.action` say; empty if it is not there.
+pub(crate) fn field<'a>(record: &'a Value, path: &str) -> &'a str {
+    lookup(record, path).and_then(Value::as_str).unwrap_or_default()
+}
+
+/// A value in nested objects.
+pub(crate) fn lookup<'a>(record: &'a Value, path: &str) -> Option<&'a Value> {
+    path.split('.').try_fold(record, |value, key| value.get(key))
+}

@@ -1,0 +1,24 @@
+//! The whole binary against a real kernel and real interpreters, from the attacker's side. See `tests/README.md`.
+//!
+//! - `ways`: the table of attacks; `attacks`: what each of them is put through
+//! - `writers`: who may write, may: pip, dpkg, uv, and their impostors
+//! - `state`: baseline, restart, damage
+//! - `life`: start, stop, being stopped, being killed
+//! - `load`: many at once, floods, giants, leases
+//! - `trail`: the audit records
+//! - `harness`, `site`, `plant`, `sys`: what the tests are made of
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::print_stdout, reason = "what a test could not check is said")]
+
+mod attacks;
+mod harness;
+mod life;
+mod load;
+mod plant;
+mod site;
+mod state;
+mod sys;
+mod trail;
+mod ways;
+mod writers;
