@@ -239,9 +239,7 @@ fn stop(guard: &Guard, threads: Vec<JoinHandle<()>>, audit: &Audit, auditor: Aud
     }
 }
 
-/// Tells the service manager, if there is one.
+/// Tells the service manager, if there is one. One that does not listen any more is no reason to complain.
 fn notify(state: &[NotifyState<'_>]) {
-    if let Err(error) = sd_notify::notify(state) {
-        eprintln!("pthguard: cannot notify the service manager: {error}");
-    }
+    let _ = sd_notify::notify(state);
 }

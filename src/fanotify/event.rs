@@ -8,6 +8,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::errno::Errno;
+
 use super::wire::{AuditRule, Response};
 use crate::fanotify::group::GroupFd;
 
@@ -56,18 +58,27 @@ impl PermissionEvent {
 
     /// Answers, unless somebody has. Returns whether this was the answer.
     pub fn answer(&self, reply: Reply) -> bool {
-        self.answer_audited(reply, None)
+        let is_first = !self.answered.swap(true, Ordering::AcqRel);
+        if is_first {
+            // ENOENT: the opener was killed meanwhile, or the group is being closed; nobody waits any more.
+            let _ = self.write(reply, None);
+        }
+        is_first
     }
 
-    /// Answers with a rule for the kernel's audit records. The group must have been made for it.
-    pub fn answer_audited(&self, reply: Reply, audit: Option<AuditRule>) -> bool {
-        if self.answered.swap(true, Ordering::AcqRel) {
-            return false;
+    /// Answers with a rule for the kernel's audit records. On a kernel that does not take one (before 6.3, or a group
+    /// that was not made by [`crate::fanotify::PermissionGroup::audited`]) the answer goes without.
+    pub fn answer_audited(&self, reply: Reply, rule: AuditRule) -> bool {
+        let is_first = !self.answered.swap(true, Ordering::AcqRel);
+        if is_first && self.write(reply, Some(rule)) == Err(Errno::EINVAL) {
+            let _ = self.write(reply, None);
         }
+        is_first
+    }
+
+    fn write(&self, reply: Reply, audit: Option<AuditRule>) -> nix::Result<usize> {
         let response = Response::new(self.file.as_raw_fd(), reply == Reply::Allow, audit);
-        // ENOENT: the opener was killed meanwhile, or the group is being closed; nobody waits any more.
-        let _ = nix::unistd::write(self.group.as_fd(), response.as_bytes());
-        true
+        nix::unistd::write(self.group.as_fd(), response.as_bytes())
     }
 }
 

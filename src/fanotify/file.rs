@@ -4,6 +4,8 @@
 use std::io;
 use std::os::fd::{AsFd, AsRawFd};
 
+use super::wire::METADATA_LEN;
+
 /// Whether a file is open for writing somewhere.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WriteProbe {
@@ -43,17 +45,20 @@ pub fn read_cached(file: impl AsFd, buffer: &mut [u8]) -> Option<usize> {
     usize::try_from(read).ok()
 }
 
-/// How many bytes of events lie in a group's queue now (`FIONREAD`, fanotify(7)).
+/// How many events lie in a group's queue now.
+///
+/// `FIONREAD` says it in bytes, but counts only the metadata of each event and not its information records
+/// (`fanotify_ioctl`, Linux 6.18): taken for the bytes that read(2) will return, it leaves most of a full queue unread.
 ///
 /// # Errors
 /// What ioctl(2) says.
-pub fn queued_bytes(group: impl AsFd) -> io::Result<usize> {
+pub fn queued_events(group: impl AsFd) -> io::Result<usize> {
     let mut bytes: libc::c_int = 0;
     // SAFETY: FIONREAD writes one int to the pointer it is given.
     if unsafe { libc::ioctl(group.as_fd().as_raw_fd(), libc::FIONREAD, &raw mut bytes) } < 0 {
         return Err(io::Error::last_os_error());
     }
-    Ok(usize::try_from(bytes).unwrap_or(0))
+    Ok(usize::try_from(bytes).unwrap_or(0).div_ceil(METADATA_LEN))
 }
 
 #[cfg(test)]

@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
 
 use super::event::{PermissionEvent, Reply};
-use super::file::queued_bytes;
+use super::file::queued_events;
 use super::wire::{Event, Events, Info};
 
 /// `FAN_REPORT_FD_ERROR` (Linux 6.13): an event whose file cannot be opened comes with the errno.
@@ -139,7 +139,20 @@ impl PermissionGroup {
     /// EPERM without CAP_SYS_ADMIN in the initial user namespace, EMFILE (`fs.fanotify.max_user_groups`), ENOSYS or
     /// EINVAL on a kernel without fanotify permission events.
     pub fn new(if_forgotten: Reply) -> io::Result<Self> {
-        let flags = InitFlags::FAN_CLASS_CONTENT
+        Self::with(InitFlags::empty(), if_forgotten)
+    }
+
+    /// Makes such a group whose answers can carry a rule for the kernel's audit records.
+    ///
+    /// # Errors
+    /// As [`PermissionGroup::new`]; EPERM without CAP_AUDIT_WRITE, EINVAL on a kernel without auditing.
+    pub fn audited(if_forgotten: Reply) -> io::Result<Self> {
+        Self::with(InitFlags::from_bits_retain(libc::FAN_ENABLE_AUDIT), if_forgotten)
+    }
+
+    fn with(more: InitFlags, if_forgotten: Reply) -> io::Result<Self> {
+        let flags = more
+            | InitFlags::FAN_CLASS_CONTENT
             | InitFlags::FAN_CLOEXEC
             | InitFlags::FAN_NONBLOCK
             | InitFlags::FAN_UNLIMITED_QUEUE
@@ -214,7 +227,7 @@ impl PermissionGroup {
     /// Whether no opener waits that has not been read.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        queued_bytes(&*self.fd).is_ok_and(|bytes| bytes == 0)
+        queued_events(&*self.fd).is_ok_and(|events| events == 0)
     }
 }
 
@@ -261,30 +274,32 @@ impl NotificationGroup {
         self.0.mark(MarkFlags::FAN_MARK_REMOVE, changes.mask(), object.as_fd())
     }
 
-    /// Bytes of events that are queued now.
+    /// How many events are queued now.
     ///
     /// # Errors
     /// What ioctl(2) says.
     pub fn queued(&self) -> io::Result<usize> {
-        queued_bytes(&self.0)
+        queued_events(&self.0)
     }
 
     /// Reads once, without waiting, and hands over each event with the pidfd of its author, if the kernel could make
-    /// one. Returns how many bytes were read.
+    /// one. Returns how many events there were.
     ///
     /// # Errors
     /// What read(2) says, or bytes that are no events.
     pub fn read(&self, buffer: &mut Vec<u8>, mut each: impl FnMut(&Event<'_>, Option<OwnedFd>)) -> io::Result<usize> {
         let Some(bytes) = self.0.read(buffer)? else { return Ok(0) };
+        let mut count = 0;
         for event in Events::new(bytes) {
             let event = event.map_err(io::Error::other)?;
+            count += 1;
             let pidfd = event.infos().find_map(|info| if let Info::Pidfd(number) = info { Some(number) } else { None });
             // SAFETY: the kernel made this descriptor for this event and told nobody else of it; each event is visited
             // once.
             let pidfd = pidfd.filter(|number| *number >= 0).map(|number| unsafe { OwnedFd::from_raw_fd(number) });
             each(&event, pidfd);
         }
-        Ok(bytes.len())
+        Ok(count)
     }
 }
 

@@ -265,7 +265,7 @@ mod tests {
             body.extend(name);
             body.push(0);
         }
-        while body.len() % 4 != 0 {
+        while !body.len().is_multiple_of(4) {
             body.push(0); // the kernel pads records to four bytes
         }
         let mut record = vec![kind, 0];

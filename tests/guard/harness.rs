@@ -186,6 +186,16 @@ impl Guard {
         self.handle.signal(signal);
     }
 
+    /// Stop the guard as a debugger would. A signal takes a moment to arrive, and until it has a thread may still answer.
+    pub(crate) fn pause(&self) {
+        self.signal(libc::SIGSTOP);
+        wait_for("all threads of the guard are stopped", SOON, || {
+            let tasks = fs::read_dir(format!("/proc/{}/task", self.pid())).unwrap().flatten();
+            let stopped = |stat: String| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('T'));
+            tasks.into_iter().all(|task| fs::read_to_string(task.path().join("stat")).is_ok_and(stopped)).then_some(())
+        });
+    }
+
     /// What the guard wrote to standard error.
     pub(crate) fn said(&self) -> String {
         fs::read_to_string(&self.said).unwrap_or_default()

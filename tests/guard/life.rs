@@ -67,7 +67,7 @@ fn guarded() -> (Place, Guard, PathBuf) {
 #[test]
 fn sigterm_while_opens_are_pending() {
     let (_place, guard, keep) = guarded();
-    guard.signal(libc::SIGSTOP);
+    guard.pause();
     let openers = Openers::start(32, &keep);
     openers.wait_until_blocked();
     guard.signal(libc::SIGTERM);
@@ -113,7 +113,7 @@ fn sigterm_while_opens_are_being_made() {
 #[test]
 fn kill_9_releases_everybody() {
     let (_place, guard, keep) = guarded();
-    guard.signal(libc::SIGSTOP);
+    guard.pause();
     let openers = Openers::start(16, &keep);
     openers.wait_until_blocked();
     guard.signal(libc::SIGKILL);
@@ -125,7 +125,7 @@ fn kill_9_releases_everybody() {
 #[test]
 fn openers_that_die_while_they_wait() {
     let (_place, mut guard, keep) = guarded();
-    guard.signal(libc::SIGSTOP);
+    guard.pause();
     let mut openers: Vec<_> = (0..8).map(|_| Command::new("cat").arg(&keep).spawn().unwrap()).collect();
     for opener in &mut openers {
         let stat = format!("/proc/{}/stat", opener.id());

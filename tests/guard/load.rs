@@ -10,7 +10,7 @@ use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::{Config, SOON};
+use crate::harness::{Config, SOON, field};
 use crate::site::{Place, Stopper, wait_for};
 use crate::sys;
 
@@ -108,13 +108,16 @@ fn a_write_lease_delays_nobody() {
             scope.spawn(move || {
                 sys::become_user(NOBODY).unwrap();
                 let held = sys::open(file, libc::O_RDONLY, 0).unwrap();
-                ready.send(sys::write_lease(&held)).unwrap();
+                // Not to be had while anybody else has the file open: the guard is about to close its own.
+                let lease = || sys::write_lease(&held).ok();
+                wait_for("the lease", SOON, lease);
+                ready.send(()).unwrap();
                 // Held until the sender is gone.
                 let _ = until.recv();
             });
             // Whatever fails below, the lease's holder must be let go or the scope would never end.
             let give_up = give_up;
-            is_ready.recv().unwrap().expect("the lease");
+            is_ready.recv().expect("the lease");
             let opener = scope.spawn(move || {
                 let begin = Instant::now();
                 (fs::read(file), begin.elapsed())
@@ -234,7 +237,12 @@ fn a_storm_of_denied_writers_denies_no_reader() {
     });
     println!("{attempts} denied opens for writing beside 2,500 reads");
     assert!(attempts > 100, "the storm was none: {attempts}");
-    assert_eq!(failed, 0, "of 2,500 reads, beside {attempts} denied writers");
+    let why = |record: &serde_json::Value| {
+        let access = field(record, "pthguard.access") == "read";
+        access.then(|| format!("{} {}", field(record, "event.action"), field(record, "pthguard.reason")))
+    };
+    let reasons: std::collections::BTreeSet<_> = guard.records().iter().filter_map(why).collect();
+    assert_eq!(failed, 0, "of 2,500 reads, beside {attempts} denied writers; reads denied for {reasons:?}");
     guard.assert_alive();
 }
 

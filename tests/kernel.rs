@@ -1,0 +1,177 @@
+//! What the guard relies on in the kernel, on a directory of the test's own. A test that fails here says that the kernel
+//! is another one than the code was written for.
+
+#![allow(clippy::unwrap_used, reason = "a test ends where its premises do")]
+
+use std::fs::{self, File};
+use std::io;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
+
+use nix::poll::{PollFd, PollFlags, poll};
+use pthguard::fanotify::group::Opening;
+use pthguard::fanotify::wire::{AuditRule, Info};
+use pthguard::fanotify::{Changes, FileId, NotificationGroup, Opens, PermissionEvent, PermissionGroup, Reply};
+
+/// Milliseconds that a test waits for the kernel.
+const LIMIT: u16 = 10_000;
+
+struct Gated {
+    dir: tempfile::TempDir,
+    group: PermissionGroup,
+}
+
+impl Gated {
+    fn new(group: io::Result<PermissionGroup>) -> Gated {
+        let group = group.expect("these tests need root, in the initial user namespace");
+        let dir = tempfile::tempdir().unwrap();
+        group.mark(Opens::Children, File::open(dir.path()).unwrap()).unwrap();
+        Gated { dir, group }
+    }
+
+    fn path(&self) -> PathBuf {
+        self.dir.path().join("x.pth")
+    }
+
+    /// Opens in a thread of its own, which waits in the kernel.
+    fn open(&self, open: fn(&Path) -> io::Result<File>) -> JoinHandle<io::Result<File>> {
+        let path = self.path();
+        thread::spawn(move || open(&path))
+    }
+
+    fn next_event(&self) -> PermissionEvent {
+        wait(&self.group);
+        let mut openings = Vec::new();
+        self.group.read(&mut Vec::new(), &mut openings).unwrap();
+        match openings.pop().unwrap() {
+            Opening::Waiting(event) => event,
+            Opening::NotOpened(errno) => panic!("{errno}"),
+        }
+    }
+}
+
+fn wait(group: impl AsFd) {
+    let mut fds = [PollFd::new(group.as_fd(), PollFlags::POLLIN)];
+    assert_eq!(poll(&mut fds, LIMIT), Ok(1), "the kernel reported nothing");
+}
+
+fn errno(result: io::Result<File>) -> Option<i32> {
+    result.err().and_then(|error| error.raw_os_error())
+}
+
+#[test]
+fn a_denied_create_leaves_an_empty_file_and_gets_eperm() {
+    let gated = Gated::new(PermissionGroup::new(Reply::Allow));
+    let opener = gated.open(|path| File::create_new(path));
+    assert!(gated.next_event().answer(Reply::Deny));
+    assert_eq!(errno(opener.join().unwrap()), Some(libc::EPERM));
+    assert_eq!(fs::metadata(gated.path()).unwrap().len(), 0);
+}
+
+#[test]
+fn an_event_is_answered_once_and_a_forgotten_one_when_it_is_dropped() {
+    for (if_forgotten, expected) in [(Reply::Allow, None), (Reply::Deny, Some(libc::EPERM))] {
+        let gated = Gated::new(PermissionGroup::new(if_forgotten));
+        let opener = gated.open(|path| File::create_new(path));
+        drop(gated.next_event());
+        assert_eq!(errno(opener.join().unwrap()), expected);
+    }
+    let gated = Gated::new(PermissionGroup::new(Reply::Deny));
+    let opener = gated.open(|path| File::create_new(path));
+    let event = gated.next_event();
+    assert!(event.answer(Reply::Allow));
+    assert!(!event.answer(Reply::Deny));
+    assert!(opener.join().unwrap().is_ok());
+}
+
+#[test]
+fn an_answer_with_a_rule_for_the_audit_records_is_taken() {
+    let rule = AuditRule { number: 7, subject_trust: 2, object_trust: 0 };
+    for group in [PermissionGroup::audited(Reply::Allow), PermissionGroup::new(Reply::Allow)] {
+        let gated = Gated::new(group);
+        let opener = gated.open(|path| File::create_new(path));
+        assert!(gated.next_event().answer_audited(Reply::Deny, rule));
+        assert_eq!(errno(opener.join().unwrap()), Some(libc::EPERM));
+    }
+}
+
+#[test]
+fn releasing_a_group_lets_everybody_go_whoever_still_holds_an_event() {
+    let gated = Gated::new(PermissionGroup::new(Reply::Deny));
+    let read = gated.open(|path| File::create_new(path));
+    let event = gated.next_event();
+    let unread = gated.open(|path| File::open(path));
+    wait(&gated.group);
+    gated.group.release().unwrap();
+    assert!(read.join().unwrap().is_ok());
+    assert!(unread.join().unwrap().is_ok());
+    assert!(event.answer(Reply::Deny), "an answer to nobody");
+}
+
+#[test]
+fn the_thread_that_opens_is_the_one_that_is_told() {
+    let gated = Gated::new(PermissionGroup::new(Reply::Allow));
+    let path = gated.path();
+    let opener = thread::spawn(move || {
+        File::create_new(path).unwrap();
+        nix::unistd::gettid().as_raw().cast_unsigned()
+    });
+    let event = gated.next_event();
+    let told = event.thread();
+    drop(event);
+    assert_eq!(told, opener.join().unwrap());
+}
+
+#[test]
+fn a_rename_is_told_with_both_places_and_the_file_before_it_returns() {
+    let group = NotificationGroup::new().expect("these tests need root and Linux 5.17");
+    let dir = tempfile::tempdir().unwrap();
+    let (old, new) = (dir.path().join("evil.txt"), dir.path().join("x.pth"));
+    fs::write(&old, "x").unwrap();
+    let site = File::open(dir.path()).unwrap();
+    group.mark(Changes::Entries, &site).unwrap();
+    fs::rename(&old, &new).unwrap();
+    assert_eq!(group.queued().unwrap(), 1, "queued before rename(2) has returned");
+    let mut told = Vec::new();
+    let read = group.read(&mut Vec::new(), |event, pidfd| {
+        assert_eq!(event.pid.cast_unsigned(), std::process::id());
+        assert!(pidfd.is_some());
+        for info in event.infos() {
+            match info {
+                Info::OldEntry(place) => told.push(format!("old {} {}", place.name.display(), place.dir == id(&site))),
+                Info::NewEntry(place) => told.push(format!("new {} {}", place.name.display(), place.dir == id(&site))),
+                Info::Target(file) => told.push(format!("file {}", file == id(&File::open(&new).unwrap()))),
+                Info::Entry(_) | Info::Dir(_) | Info::Pidfd(_) | Info::Other(_) => {}
+            }
+        }
+    });
+    assert_eq!(read.unwrap(), 1);
+    told.sort();
+    assert_eq!(told, ["file true", "new x.pth true", "old evil.txt true"]);
+}
+
+/// What a queue of many events is said to hold is what can be read from it, whatever the kernel counts.
+#[test]
+fn a_long_queue_is_counted_in_events() {
+    const MANY: usize = 1000;
+    let group = NotificationGroup::new().expect("these tests need root and Linux 5.17");
+    let dir = tempfile::tempdir().unwrap();
+    group.mark(Changes::Entries, File::open(dir.path()).unwrap()).unwrap();
+    for number in 0..MANY {
+        std::os::unix::fs::symlink("nowhere", dir.path().join(format!("{number}.pth"))).unwrap();
+    }
+    assert_eq!(group.queued().unwrap(), MANY);
+    let mut read = 0;
+    while read < MANY {
+        match group.read(&mut Vec::new(), |_, _| {}).unwrap() {
+            0 => panic!("only {read} events could be read"),
+            some => read += some,
+        }
+    }
+    assert_eq!(group.queued().unwrap(), 0);
+}
+
+fn id(file: &File) -> FileId {
+    FileId::of(file).unwrap()
+}
