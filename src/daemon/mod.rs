@@ -207,7 +207,8 @@ fn announce(config: &Config, survey: Survey, not_guarded: &[NotGuarded], first_s
     audit.record(record.saying(lines[..2].join("; ")));
 }
 
-/// Waits for the signal to stop, and sees that the threads make progress.
+/// Waits for the signal to stop, and sees that the threads make progress. Takes no lock of theirs: whoever watches over
+/// them must not hang with them.
 fn supervise(guard: &Guard, signals: &Signals) {
     let mut health = Health::new(sd_notify::watchdog_enabled());
     loop {
@@ -221,7 +222,6 @@ fn supervise(guard: &Guard, signals: &Signals) {
         if health.check(guard.heartbeats()) {
             notify(&[NotifyState::Watchdog]);
         }
-        guard.purge();
     }
 }
 

@@ -10,7 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -37,12 +37,17 @@ struct Newcomer {
 
 impl Guard {
     pub(super) fn run_watch(&self) {
+        let mut purged = Instant::now();
         while !self.is_stopping() {
             self.heartbeats.watch.fetch_add(1, Ordering::Relaxed);
             let mut fds = [PollFd::new(self.parts.watch.as_fd(), PollFlags::POLLIN)];
             let timeout = PollTimeout::try_from(HEARTBEAT).unwrap_or(PollTimeout::ZERO);
             if poll(&mut fds, timeout).is_ok_and(|ready| ready > 0) {
                 self.parts.watch.drain();
+            }
+            if purged.elapsed() >= HEARTBEAT {
+                self.purge();
+                purged = Instant::now();
             }
         }
     }

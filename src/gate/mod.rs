@@ -156,7 +156,7 @@ impl Guard {
     }
 
     /// Forgets files that lost their startup name a while ago, unless an opener of one may still be unread.
-    pub fn purge(&self) {
+    fn purge(&self) {
         if self.parts.gate.is_empty() {
             self.parts.watch.purge();
         }

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use crossbeam_channel::Sender;
 use nix::fcntl::OFlag;
 
+use super::neighbours::Neighbours;
 use super::quarantine::is_aside;
 use super::sites::{SiteDir, SiteId, Sites, reach};
 use super::tracked::Tracker;
@@ -102,6 +103,7 @@ pub struct Watch {
 #[derive(Debug, Default)]
 struct State {
     tracker: Tracker,
+    neighbours: Neighbours,
     buffer: Vec<u8>,
     /// Notices that found the queue full were dropped: the directories must be read again.
     lost_notices: bool,
@@ -285,13 +287,25 @@ impl Watch {
             (Some((site, name)), Some(file)) => {
                 self.appeared(state, &site, &name, file, How::Renamed { from }, author);
             }
-            _ => {
+            (_, file) => {
+                if let (Some((site, _)), Some(file)) = (&from, &file) {
+                    self.gate_neighbour(state, *site, file);
+                }
                 if let Some((site, name)) = from
                     && author.pid != std::process::id()
                 {
                     self.send(state, Notice::Removed { site, name, author });
                 }
             }
+        }
+    }
+
+    /// An unapproved file left for a directory that is not guarded.
+    fn gate_neighbour(&self, state: &mut State, site: SiteId, file: &FileId) {
+        let is_approved = state.tracker.get(file).is_some_and(|entry| entry.approved);
+        let Some(site) = self.sites.get(site).filter(|_| !is_approved) else { return };
+        if let Ok(opened) = file.open(&site.dir, (OFlag::O_PATH | OFlag::O_NOFOLLOW).bits()) {
+            state.neighbours.gate(&self.gate, opened, |dir| self.sites.by_file(dir).is_some());
         }
     }
 
@@ -391,7 +405,11 @@ impl Watch {
     /// Forgets files that have had no startup name for a while, and takes their marks away. To be called when no
     /// permission event is unread.
     pub fn purge(&self) {
-        let due = self.lock().tracker.due(std::time::Instant::now());
+        let due = {
+            let mut state = self.lock();
+            state.neighbours.release_unused(&self.gate, |dir| self.sites.by_file(dir).is_some());
+            state.tracker.due(std::time::Instant::now())
+        };
         for some in due.chunks(PURGE) {
             // The marks go under the lock: a file that comes back meanwhile must not lose those that it then gets.
             let mut state = self.lock();

@@ -9,6 +9,7 @@
 //! everything that is queued before a permission event is judged.
 
 mod drain;
+mod neighbours;
 mod quarantine;
 mod restore;
 mod sites;

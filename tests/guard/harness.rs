@@ -30,6 +30,7 @@ pub(crate) struct Config {
     sites: Vec<PathBuf>,
     mode: &'static str,
     budget_ms: u32,
+    limit: Duration,
     rules: String,
     home: PathBuf,
     state: PathBuf,
@@ -43,6 +44,7 @@ impl Config {
             mode: "enforce",
             // Longer than the default: tests share a slow machine, and none but those that say so measure time.
             budget_ms: 500,
+            limit: GUARD_LIMIT,
             rules: String::new(),
             home: place.path().to_owned(),
             state: place.path().join("state"),
@@ -56,6 +58,13 @@ impl Config {
 
     pub(crate) fn budget_ms(mut self, budget_ms: u32) -> Config {
         self.budget_ms = budget_ms;
+        self
+    }
+
+    /// Let the guard live longer before the test is taken for hung.
+    #[allow(dead_code, reason = "only the race needs it")]
+    pub(crate) fn limit(mut self, limit: Duration) -> Config {
+        self.limit = limit;
         self
     }
 
@@ -137,7 +146,7 @@ impl Config {
         command.stderr(fs::File::create(&said).unwrap());
         let child = sys::die_with_parent(command).spawn().unwrap();
         let handle = Arc::new(PidFd::open(child.id()).unwrap());
-        let (watchdog, overdue) = watch_over(Arc::clone(&handle));
+        let (watchdog, overdue) = watch_over(Arc::clone(&handle), self.limit);
         let mut guard =
             Guard { child, handle, socket, events: self.events(), said, state: self.state.clone(), watchdog, overdue };
         let deadline = Instant::now() + Duration::from_secs(30);
@@ -152,12 +161,12 @@ impl Config {
 }
 
 /// Kill the guard when its time is up, and say so.
-fn watch_over(handle: Arc<PidFd>) -> (Sender<()>, Arc<AtomicBool>) {
+fn watch_over(handle: Arc<PidFd>, limit: Duration) -> (Sender<()>, Arc<AtomicBool>) {
     let overdue = Arc::new(AtomicBool::new(false));
     let (watchdog, finished) = mpsc::channel();
     let flag = Arc::clone(&overdue);
     thread::spawn(move || {
-        if finished.recv_timeout(GUARD_LIMIT) == Err(mpsc::RecvTimeoutError::Timeout) {
+        if finished.recv_timeout(limit) == Err(mpsc::RecvTimeoutError::Timeout) {
             flag.store(true, Ordering::SeqCst);
             handle.signal(libc::SIGKILL);
         }
@@ -278,7 +287,7 @@ impl Drop for Guard {
             eprintln!("--- the guard said:\n{}", self.said());
             eprintln!("--- its last records:\n{}", tail(&self.events));
         } else {
-            assert!(!overdue, "the guard had to be killed after {GUARD_LIMIT:?}\n{}", self.said());
+            assert!(!overdue, "the guard had to be killed when its time was up\n{}", self.said());
         }
     }
 }
