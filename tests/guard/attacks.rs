@@ -193,3 +193,21 @@ fn other_files_are_not_gated() {
     assert_eq!(guard.quarantine(), [] as [&Path; 0]);
     guard.assert_alive();
 }
+
+/// A user may link other people's files into his own site directory. That must make none of them unreadable or
+/// unwritable for those who use them under their own names: it would be a way to stop the whole machine.
+#[test]
+fn a_hard_link_locks_nobody_out() {
+    let place = Place::new();
+    let guard = Config::new(&place).start();
+    let theirs = place.outside.join("theirs.conf");
+    fs::write(&theirs, "setting").unwrap();
+    let link = place.venvs[0].site.join("theirs.pth");
+    for round in 0..50 {
+        fs::hard_link(&theirs, &link).unwrap();
+        assert_eq!(fs::read(&theirs).unwrap_or_else(|error| panic!("round {round}: {error}")), b"setting");
+        wait_for("the link is gone", SOON, || link.symlink_metadata().is_err().then_some(()));
+        fs::write(&theirs, "setting").unwrap_or_else(|error| panic!("round {round}: {error}"));
+    }
+    assert_eq!(guard.quarantine().len(), 50);
+}
