@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::os::unix::fs::MetadataExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -29,7 +29,17 @@ use crate::watch::{Arrival, How, Notice, Permit, Quarantined, SiteDir, SiteId, r
 
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
-/// What a newcomer is found to be.
+/// What is found under the name of a newcomer.
+enum Found {
+    /// Nothing, or not that file any more.
+    Gone,
+    /// Nothing to judge: a directory, or a plain creation, whose open is judged at the gate and which without one is an
+    /// empty file that nobody can read.
+    Settled,
+    /// A newcomer.
+    Newcomer(Newcomer),
+}
+
 struct Newcomer {
     access: Access,
     object: Object,
@@ -90,10 +100,10 @@ impl Guard {
             return;
         }
         let displaced = self.parts.watch.tracker().take_displaced(site.id, name);
-        let newcomer = self.examine(&site, arrival);
-        let accepted = match newcomer {
-            Some(newcomer) => self.judge_newcomer(&site, arrival, newcomer, displaced),
-            None => false, // gone again
+        let accepted = match self.examine(&site, arrival) {
+            Found::Newcomer(newcomer) => self.judge_newcomer(&site, arrival, newcomer, displaced),
+            Found::Settled => true,
+            Found::Gone => false,
         };
         if displaced && !accepted && self.parts.mode == Mode::Enforce {
             self.put_back(&site, name);
@@ -114,30 +124,26 @@ impl Guard {
         self.parts.audit.record(record.saying("the name was another file's, or gone, before it could be judged"));
     }
 
-    /// Looks at what arrived. `None` for what needs no judgement: it is gone, a directory, or a plain creation, whose
-    /// open is judged at the gate and which without one is an empty file that nobody can read.
-    fn examine(&self, site: &SiteDir, arrival: &Arrival) -> Option<Newcomer> {
+    fn examine(&self, site: &SiteDir, arrival: &Arrival) -> Found {
         let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW;
-        let file = File::from(reach(site, &arrival.name, &arrival.file, flags).ok()?);
-        let metadata = file.metadata().ok()?;
+        let metadata = reach(site, &arrival.name, &arrival.file, flags).and_then(|file| File::from(file).metadata());
+        let Some(metadata) = metadata.ok().filter(|metadata| metadata.nlink() > 0) else { return Found::Gone };
         let kind = metadata.file_type();
-        let is_created = arrival.how == How::Created;
-        let access = if kind.is_dir() || metadata.nlink() == 0 {
-            return None;
+        let access = if kind.is_dir() {
+            return Found::Settled;
         } else if kind.is_symlink() {
             Access::Symlink
         } else if !kind.is_file() {
-            debug_assert!(kind.is_fifo() || kind.is_socket() || kind.is_char_device() || kind.is_block_device());
             Access::Special
-        } else if !is_created {
+        } else if arrival.how != How::Created {
             Access::Rename
         } else if metadata.nlink() == 1 && (metadata.len() == 0 || self.is_judged_at_the_gate(&arrival.file)) {
-            return None;
+            return Found::Settled;
         } else {
             Access::Link
         };
         let object = with_inode(Object::at(site.path_of(&arrival.name)), &metadata);
-        Some(Newcomer { access, object })
+        Found::Newcomer(Newcomer { access, object })
     }
 
     /// Whether the open that created a file has been judged: its content, if any, came through that open.

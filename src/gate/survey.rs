@@ -83,7 +83,10 @@ impl Guard {
         for name in site.startup_names(self.parts.watch.startup())? {
             self.survey_file(&site, &name, &mut survey);
         }
-        self.parts.watch.close_gate(&site)?;
+        if let Err(error) = self.parts.watch.close_gate(&site) {
+            self.parts.watch.remove_site(&site);
+            return Err(error);
+        }
         self.parts.audit.record(self.note(Action::SiteGuarded, path.to_owned()));
         Ok(survey)
     }

@@ -29,7 +29,13 @@ pub struct Quarantine {
     dir: File,
     max_size: u64,
     next: AtomicU64,
+    used: AtomicU64,
 }
+
+/// How much the quarantine may hold, in bytes; notes and directory entries count as a block each. A storm of newcomers
+/// must not fill the disk.
+const CAPACITY: u64 = 256 * 1024 * 1024;
+const BLOCK: u64 = 4096;
 
 /// What became of a newcomer.
 #[derive(Debug, PartialEq, Eq)]
@@ -71,7 +77,11 @@ impl Quarantine {
         let path = state.join("quarantine");
         DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
         let dir = File::open(&path)?;
-        Ok(Quarantine { path, dir, max_size, next: AtomicU64::new(0) })
+        let mut used = 0;
+        for entry in fs::read_dir(&path)? {
+            used += room(&entry?.metadata()?);
+        }
+        Ok(Quarantine { path, dir, max_size, next: AtomicU64::new(0), used: AtomicU64::new(used) })
     }
 
     /// Takes the file out of the directory, if the name is still that file's.
@@ -93,11 +103,18 @@ impl Quarantine {
             Err(error) => return Err(error),
         };
         let metadata = File::from(found).metadata()?;
+        // Links and special files go all the same: in place they would do harm, and their notes are small.
+        let used = self.used.fetch_add(room(&metadata) + BLOCK, Ordering::Relaxed);
+        if metadata.is_file() && used + room(&metadata) > CAPACITY {
+            self.used.fetch_sub(room(&metadata) + BLOCK, Ordering::Relaxed);
+            return Err(io::Error::other(format!("{} is full, remove what is not needed", self.path.display())));
+        }
         let id = self.new_id();
         self.write_note(&id, site, name, &metadata, reason, author)?;
         let taken = self.take_whole(site, name, file, &id, &metadata);
         if !matches!(taken, Ok(Quarantined::Kept(_))) {
             let _ = fs::remove_file(self.path.join(format!("{id}.json")));
+            self.used.fetch_sub(room(&metadata) + BLOCK, Ordering::Relaxed);
         }
         taken
     }
@@ -236,6 +253,10 @@ pub(super) fn aside_name(id: &str) -> OsString {
 /// Whether a file of this name may have been taken aside, from under somebody who opened it as a startup file.
 pub(super) fn is_aside(name: &[u8]) -> bool {
     name.starts_with(ASIDE.as_bytes())
+}
+
+fn room(metadata: &fs::Metadata) -> u64 {
+    BLOCK + metadata.blocks() * 512
 }
 
 fn kind(metadata: &fs::Metadata) -> &'static str {
