@@ -159,7 +159,7 @@ fn assemble(
     let watch = Watch::new(group, Arc::clone(&gate), Arc::clone(&listing), startup, send, Arc::clone(&counters));
     let quarantine = Quarantine::open(&config.state_dir, config.protect.max_size)
         .map_err(system(format!("cannot open {}/quarantine", config.state_dir.display())))?;
-    Ok(Guard::new(Parts {
+    Guard::new(Parts {
         mode: config.mode,
         policy: config.policy.clone(),
         failure: config.failure,
@@ -174,7 +174,8 @@ fn assemble(
         quarantine,
         audit,
         counters,
-    }))
+    })
+    .map_err(system("cannot make an eventfd"))
 }
 
 /// What is guarded, in three lines.

@@ -50,7 +50,7 @@ impl Guard {
         let mut purged = Instant::now();
         while !self.is_stopping() {
             self.heartbeats.watch.fetch_add(1, Ordering::Relaxed);
-            let mut fds = [PollFd::new(self.parts.watch.as_fd(), PollFlags::POLLIN)];
+            let mut fds = [self.parts.watch.as_fd(), self.stop.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             let timeout = PollTimeout::try_from(HEARTBEAT).unwrap_or(PollTimeout::ZERO);
             if poll(&mut fds, timeout).is_ok_and(|ready| ready > 0) {
                 self.parts.watch.drain();
@@ -65,7 +65,7 @@ impl Guard {
     pub(super) fn run_arrivals(&self) {
         while !self.is_stopping() {
             self.heartbeats.arrivals.fetch_add(1, Ordering::Relaxed);
-            let Ok(notice) = self.parts.notices.recv_timeout(HEARTBEAT) else { continue };
+            let Some(notice) = self.stop.receive(&self.parts.notices, HEARTBEAT) else { continue };
             match notice {
                 Notice::Arrival(arrival) => {
                     self.arrived(&arrival);

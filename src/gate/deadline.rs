@@ -3,8 +3,6 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::RecvTimeoutError;
-
 use super::{Guard, Waiting};
 use crate::model::{Access, Failure};
 
@@ -16,11 +14,7 @@ impl Guard {
     pub(super) fn run_deadline(&self) {
         while !self.is_stopping() {
             self.heartbeats.deadline.fetch_add(1, Ordering::Relaxed);
-            let next = match self.overdue.recv_timeout(HEARTBEAT) {
-                Ok(next) => next,
-                Err(RecvTimeoutError::Timeout) => continue,
-                Err(RecvTimeoutError::Disconnected) => return,
-            };
+            let Some(next) = self.stop.receive(&self.overdue, HEARTBEAT) else { continue };
             let Some(due) = next.upgrade().filter(|waiting| !waiting.event.is_answered()).map(|waiting| waiting.due)
             else {
                 continue; // answered and gone
@@ -39,7 +33,7 @@ impl Guard {
                 return;
             }
             self.heartbeats.deadline.fetch_add(1, Ordering::Relaxed);
-            std::thread::sleep(wait.min(HEARTBEAT));
+            self.stop.sleep(wait.min(HEARTBEAT));
         }
     }
 

@@ -23,13 +23,14 @@ mod arrivals;
 mod content;
 mod deadline;
 mod parked;
+mod stop;
 mod survey;
 mod threads;
 mod triage;
 mod verdict;
 mod worker;
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
@@ -47,6 +48,7 @@ use crate::policy::Policy;
 use crate::resolve::OpenedAs;
 use crate::watch::{Notice, Quarantine, Watch};
 use parked::Parked;
+use stop::Stop;
 use threads::OwnThreads;
 
 /// Requests that wait for a worker.
@@ -98,7 +100,7 @@ pub struct Guard {
     queue: Receiver<Arc<Waiting>>,
     deadlines: Sender<Weak<Waiting>>,
     overdue: Receiver<Weak<Waiting>>,
-    stopping: AtomicBool,
+    stop: Stop,
 }
 
 /// An opener whose answer was not given at once.
@@ -115,11 +117,13 @@ struct Waiting {
 
 impl Guard {
     /// Puts the gate together. Nothing is answered before [`Guard::start`].
-    #[must_use]
-    pub fn new(parts: Parts) -> Arc<Self> {
+    ///
+    /// # Errors
+    /// No descriptor is left (EMFILE, ENFILE).
+    pub fn new(parts: Parts) -> io::Result<Arc<Self>> {
         let (work, queue) = bounded(QUEUE);
         let (deadlines, overdue) = bounded(DEADLINES);
-        Arc::new(Guard {
+        Ok(Arc::new(Guard {
             parts,
             own: OwnThreads::default(),
             heartbeats: Heartbeats::default(),
@@ -128,8 +132,8 @@ impl Guard {
             queue,
             deadlines,
             overdue,
-            stopping: AtomicBool::new(false),
-        })
+            stop: Stop::new()?,
+        }))
     }
 
     /// The guarded directories and tracked files.
@@ -164,7 +168,7 @@ impl Guard {
 
     /// Stops reading and lets everybody go, whatever the threads are at.
     pub fn stop(&self) {
-        self.stopping.store(true, Ordering::Release);
+        self.stop.now();
         // Without the groups the kernel lets every opener through that waits now or comes later.
         for group in [&self.parts.gate, &self.parts.listing] {
             if group.release().is_err() {
@@ -174,6 +178,6 @@ impl Guard {
     }
 
     fn is_stopping(&self) -> bool {
-        self.stopping.load(Ordering::Acquire)
+        self.stop.is_now()
     }
 }

@@ -32,8 +32,8 @@ impl Guard {
         let mut openings = Vec::new();
         while !self.is_stopping() {
             self.heartbeats.triage.fetch_add(1, Ordering::Relaxed);
-            let mut fds =
-                [&self.parts.gate, &self.parts.listing].map(|group| PollFd::new(group.as_fd(), PollFlags::POLLIN));
+            let mut fds = [self.parts.gate.as_fd(), self.parts.listing.as_fd(), self.stop.as_fd()]
+                .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             let _ = poll(&mut fds, PollTimeout::from(HEARTBEAT));
             for group in [&self.parts.gate, &self.parts.listing] {
                 self.read_group(group, &mut buffer, &mut openings);

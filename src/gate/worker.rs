@@ -19,7 +19,7 @@ const MAX_JUDGEMENTS: usize = 4;
 impl Guard {
     pub(super) fn run_worker(&self) {
         while !self.is_stopping() {
-            if let Ok(waiting) = self.queue.recv_timeout(HEARTBEAT)
+            if let Some(waiting) = self.stop.receive(&self.queue, HEARTBEAT)
                 && !waiting.event.is_answered()
             {
                 self.decide(&waiting);
