@@ -1,4 +1,4 @@
-//! A safe look at what pthguard does: `cargo build --release`, then `cargo run --release --example demo`, as root.
+//! A safe look at what pthguard does: `cargo run --release --example demo`, as root.
 //!
 //! Makes a virtual environment in a temporary directory, plants startup files there without a guard, then with a guard
 //! of its own that watches this one directory and nothing else, and shows what each attempt came to. Then pip installs
@@ -10,11 +10,12 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 
 use anyhow::{Context, Result, ensure};
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag};
+use pthguard::model::Mode;
 
 use child::{COMMAND_LIMIT, run};
 use stage::Stage;
@@ -22,8 +23,18 @@ use stage::Stage;
 mod child;
 mod stage;
 
+/// Tells this program to be the guard, with the policy file that follows.
+const AS_GUARD: &str = "--as-guard";
+
 fn main() -> ExitCode {
-    match demonstrate() {
+    let mut args = std::env::args_os().skip(1);
+    let outcome = match (args.next(), args.next()) {
+        (Some(flag), Some(policy)) if flag == AS_GUARD => {
+            pthguard::daemon::run(Some(Path::new(&policy)), Some(Mode::Enforce)).map(|()| true).map_err(Into::into)
+        }
+        _ => demonstrate(),
+    };
+    match outcome {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => {
             println!("\nNot everything is as promised.");
@@ -39,14 +50,13 @@ fn main() -> ExitCode {
 /// Whether every row is as promised.
 fn demonstrate() -> Result<bool> {
     ensure!(nix::unistd::geteuid().is_root(), "this needs root: a guard answers for the kernel");
-    let binary = guard_binary()?;
     let dir = tempfile::Builder::new().prefix("pthguard-demo-").tempdir().context("a temporary directory")?;
     let stage = Stage::set(dir.path())?;
     println!("A virtual environment of its own: {}", stage.site.display());
     println!("The planted line makes a file, so that it shows whether it ran.\n");
 
     let unguarded: Vec<bool> = ATTACKS.iter().map(|attack| stage.runs_without_guard(attack)).collect::<Result<_>>()?;
-    let guard = stage.start_guard(&binary)?;
+    let guard = stage.start_guard()?;
     let mut promised = true;
     println!(
         "{:<24}{:<18}{:<26}{:<30}start after it",
@@ -106,14 +116,4 @@ fn tmpfile_link(s: &Stage) -> Result<String> {
         Err(error) if error.raw_os_error() == Some(nix::libc::EPERM) => "EPERM".into(),
         Err(error) => error.to_string(),
     })
-}
-
-/// The guard's binary beside this example: `target/release/examples/demo` → `target/release/pthguard`.
-fn guard_binary() -> Result<PathBuf> {
-    let me = std::env::current_exe()?;
-    let binary =
-        me.parent().and_then(Path::parent).map(|dir| dir.join("pthguard")).context("where this program lies")?;
-    let release = if binary.parent().is_some_and(|dir| dir.ends_with("release")) { " --release" } else { "" };
-    ensure!(binary.is_file(), "{} is not there; build it first: cargo build{release}", binary.display());
-    Ok(binary)
 }

@@ -103,7 +103,8 @@ impl Stage {
         Ok(Row { got, left, ran })
     }
 
-    pub(crate) fn start_guard(&self, binary: &Path) -> Result<Guard> {
+    /// Starts this program again as the guard: the same code as `pthguard run`, whether that was built or not.
+    pub(crate) fn start_guard(&self) -> Result<Guard> {
         let (config, socket_path) = (self.dir.join("pthguard.toml"), self.dir.join("notify"));
         let base = fs::canonicalize(&self.python)?;
         let text = format!(
@@ -122,20 +123,23 @@ impl Stage {
         fs::set_permissions(&config, fs::Permissions::from_mode(0o600))?;
         let socket = UnixDatagram::bind(&socket_path)?;
         socket.set_read_timeout(Some(Duration::from_millis(50)))?;
-        let mut command = Command::new(binary);
-        command.args(["run", "--mode", "enforce", "--config"]).arg(&config).env("NOTIFY_SOCKET", &socket_path);
-        let child = die_with_us(&mut command).stdin(Stdio::null()).spawn().context("starting the guard")?;
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(crate::AS_GUARD).arg(&config).env("NOTIFY_SOCKET", &socket_path);
+        // It tells each decision there, too, which would tear the table apart.
+        let said = self.dir.join("guard.stderr");
+        command.stdin(Stdio::null()).stderr(fs::File::create(&said)?);
+        let child = die_with_us(&mut command).spawn().context("starting the guard")?;
         let mut guard = Guard(child);
         let deadline = Instant::now() + Duration::from_secs(20);
         println!("$ pthguard run --mode enforce --config {}", config.display());
         loop {
             let mut buffer = [0; 1024];
             if socket.recv(&mut buffer).is_ok_and(|n| String::from_utf8_lossy(&buffer[..n]).contains("READY=1")) {
-                println!();
+                println!("{}", fs::read_to_string(&said)?);
                 return Ok(guard);
             }
             if let Some(status) = guard.0.try_wait()? {
-                bail!("the guard ended at once: {status}");
+                bail!("the guard ended at once: {status}\n{}", fs::read_to_string(&said)?);
             }
             ensure!(Instant::now() < deadline, "the guard was not ready within 20 s");
         }

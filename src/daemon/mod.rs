@@ -125,8 +125,12 @@ fn start_audit(config: &Config) -> Result<(Audit, Auditor), StartError> {
         config::JsonTarget::Stdout => Some(audit::JsonTarget::Stdout),
         config::JsonTarget::File(path) => Some(audit::JsonTarget::File(path.clone())),
     };
-    let targets =
-        Targets { json, syslog: config.log.syslog.then(|| PathBuf::from(SYSLOG)), stderr: io::stderr().is_terminal() };
+    let targets = Targets {
+        json,
+        syslog: config.log.syslog.then(|| PathBuf::from(SYSLOG)),
+        // On a terminal somebody looks on; without syslog it is where a service manager or container engine looks.
+        stderr: io::stderr().is_terminal() || !config.log.syslog,
+    };
     Audit::start(targets, || {}).map_err(system("cannot start the audit trail (policy: log.json)"))
 }
 
