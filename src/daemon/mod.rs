@@ -44,7 +44,7 @@ const SYSLOG: &str = "/dev/log";
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// The policy is not valid.
-    #[error("{0}")]
+    #[error(transparent)]
     Config(#[from] config::Errors),
     /// Capabilities are missing.
     #[error(transparent)]

@@ -16,7 +16,7 @@ use super::sites::{SiteDir, SiteId, Sites, reach};
 use super::tracked::Tracker;
 use crate::approvals::DirectoryId;
 use crate::audit::Counters;
-use crate::fanotify::wire::{Event, Info};
+use crate::fanotify::wire::{Event, Info, Place};
 use crate::fanotify::{Changes, FileId, NotificationGroup, Opens, PermissionGroup};
 use crate::model::{Failure, Site, StartupNames};
 
@@ -236,7 +236,7 @@ impl Watch {
         if has(libc::FAN_ONDIR) {
             return; // a directory called x.pth is no startup file
         }
-        let startup_place = |place: Option<crate::fanotify::wire::Place<'_>>| {
+        let startup_place = |place: Option<Place<'_>>| {
             let place = place.filter(|place| self.startup.matches(place.name.as_bytes()))?;
             Some((self.sites.by_file(&place.dir)?, place.name.to_owned()))
         };
@@ -274,29 +274,23 @@ impl Watch {
         target: Option<FileId>,
         author: Author,
     ) {
+        let is_ours = author.pid == std::process::id();
         let from = from.map(|(site, name)| {
             state.tracker.vanish(site.id, &name, target.as_ref());
-            if let Some(file) = &target
-                && author.pid != std::process::id()
-            {
+            if let Some(file) = target.as_ref().filter(|_| !is_ours) {
                 state.tracker.rename_away(file);
             }
             (site.id, name)
         });
-        match (to, target) {
-            (Some((site, name)), Some(file)) => {
+        match (from, to, target) {
+            (from, Some((site, name)), Some(file)) => {
                 self.appeared(state, &site, &name, file, How::Renamed { from }, author);
             }
-            (_, file) => {
-                if let (Some((site, _)), Some(file)) = (&from, &file) {
-                    self.gate_neighbour(state, *site, file);
-                }
-                if let Some((site, name)) = from
-                    && author.pid != std::process::id()
-                {
-                    self.send(state, Notice::Removed { site, name, author });
-                }
+            (Some((site, name)), None, Some(file)) if !is_ours => {
+                self.gate_neighbour(state, site, &file);
+                self.send(state, Notice::Removed { site, name, author });
             }
+            _ => {}
         }
     }
 
