@@ -69,11 +69,12 @@ pub struct TrackedFile {
 }
 
 impl TrackedFile {
-    /// Whether its content cannot change any more without passing the gate first, provided that a probe finds writers
-    /// only among those that wait at the gate.
+    /// Whether its content cannot change any more without passing the gate first: every writer since the last successful
+    /// probe had to, which the inode's own mark sees to, and none of them is left. A probe that finds writers finds only
+    /// those that wait at the gate.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        self.probed && self.writers == 0
+        self.marked && self.probed && self.writers == 0
     }
 
     fn is_due(&self, now: Instant, grace: Duration) -> bool {
@@ -377,6 +378,35 @@ mod tests {
         tracker.displace(SITE, name);
         tracker.vanish(SITE, name, None);
         assert!(!tracker.take_displaced(SITE, name));
+    }
+
+    #[test]
+    fn content_is_final_when_every_writer_passed_the_gate_and_is_gone() {
+        let mut tracker = Tracker::default();
+        tracker.appear(file(1), SITE, OsStr::new("x.pth"));
+        let is_final = |tracker: &Tracker| tracker.get(&file(1)).unwrap().is_final();
+        tracker.probed(&file(1), 0);
+        assert!(!is_final(&tracker), "without a mark a writer may come unseen");
+        tracker.get_mut(&file(1)).unwrap().marked = true;
+        assert!(is_final(&tracker));
+        tracker.grant(&file(1), None);
+        tracker.probed(&file(1), 0);
+        assert!(!is_final(&tracker), "the writer came after the probe had begun");
+        tracker.probed(&file(1), 1);
+        assert!(is_final(&tracker));
+    }
+
+    #[test]
+    fn a_permit_is_tainted_by_whoever_has_none() {
+        let mut tracker = Tracker::default();
+        tracker.appear(file(1), SITE, OsStr::new("x.pth"));
+        let permit = || Permit { rule: "pip".into(), pids: vec![7], places: vec![], tainted: false };
+        tracker.grant(&file(1), Some(permit()));
+        tracker.grant(&file(1), Some(permit()));
+        assert!(!tracker.get(&file(1)).unwrap().permit.as_ref().unwrap().tainted);
+        tracker.grant(&file(1), None);
+        assert!(tracker.get(&file(1)).unwrap().permit.as_ref().unwrap().tainted);
+        assert_eq!(tracker.get(&file(1)).unwrap().writers, 3);
     }
 
     #[test]
