@@ -226,7 +226,7 @@ fn classify(record: &Record) -> (Vec<&'static str>, Vec<&'static str>) {
         Action::Creation | Action::Link | Action::Symlink | Action::Special | Action::Restore => ("file", "creation"),
         Action::Modification | Action::Rename => ("file", "change"),
         Action::Read | Action::Listing => ("file", "access"),
-        Action::Deletion | Action::Quarantine | Action::LeftoverRemoved => ("file", "deletion"),
+        Action::Deletion | Action::Quarantine => ("file", "deletion"),
         Action::Baseline | Action::Approval | Action::Held => ("file", "info"),
         Action::SiteGuarded | Action::SiteLost | Action::Suppressed => ("file", "info"),
         Action::Start => ("process", "start"),

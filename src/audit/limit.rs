@@ -50,11 +50,10 @@ fn burst(action: Action) -> Option<u32> {
     match action {
         Action::Creation | Action::Modification | Action::Rename | Action::Link | Action::Symlink => Some(BURST),
         Action::Special | Action::Read | Action::Deletion | Action::Listing => Some(BURST),
-        // A loop of denied creates would otherwise be limited once and logged in full by way of its left-overs.
-        Action::Held | Action::Quarantine | Action::LeftoverRemoved => Some(BURST_PROVOKED),
+        // A loop of denied renames would otherwise be limited once and logged in full by way of what was undone.
+        Action::Held | Action::Quarantine | Action::Restore => Some(BURST_PROVOKED),
         Action::SiteGuarded | Action::SiteLost | Action::Failure => Some(BURST_PROVOKED),
-        Action::Baseline | Action::Approval | Action::Restore => None,
-        Action::Start | Action::Stop | Action::Suppressed => None,
+        Action::Baseline | Action::Approval | Action::Start | Action::Stop | Action::Suppressed => None,
     }
 }
 
@@ -246,7 +245,7 @@ mod tests {
     #[test]
     fn what_only_an_administrator_causes_is_never_limited() {
         let (mut limit, now) = (Limit::new(), Instant::now());
-        for action in [Action::Baseline, Action::Approval, Action::Restore, Action::Start, Action::Stop] {
+        for action in [Action::Baseline, Action::Approval, Action::Start, Action::Stop] {
             assert!((0..5000).all(|_| limit.offer(Record::new(action), now).is_some()));
         }
         let failures = (0..5000).filter(|_| limit.offer(Record::new(Action::Failure), now).is_some()).count();

@@ -37,8 +37,6 @@ pub enum Action {
     Quarantine,
     /// A file came back: from quarantine, or in place of one that had replaced it.
     Restore,
-    /// The empty file that a denied create leaves behind was removed.
-    LeftoverRemoved,
     /// A site directory is guarded from now on.
     SiteGuarded,
     /// A site directory is no longer there, or no longer guarded.
@@ -72,7 +70,6 @@ impl Action {
             Action::Held => "held",
             Action::Quarantine => "quarantine",
             Action::Restore => "restore",
-            Action::LeftoverRemoved => "leftover-removed",
             Action::SiteGuarded => "site-guarded",
             Action::SiteLost => "site-lost",
             Action::Start => "start",
