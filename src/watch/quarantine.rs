@@ -12,7 +12,7 @@ use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, RenameFlags, readlinkat, renameat2};
@@ -30,6 +30,8 @@ pub struct Quarantine {
     max_size: u64,
     next: AtomicU64,
     used: AtomicU64,
+    /// When the directory had changed last, as `used` was counted; nanoseconds.
+    counted: AtomicI64,
 }
 
 /// How much the quarantine may hold, in bytes; notes and directory entries count as a block each. A storm of newcomers
@@ -54,6 +56,9 @@ struct Note<'a> {
     path: String,
     time: String,
     kind: &'static str,
+    /// The file in the quarantine directory that holds its bytes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    content: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<String>,
     uid: u32,
@@ -77,11 +82,8 @@ impl Quarantine {
         let path = state.join("quarantine");
         DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
         let dir = File::open(&path)?;
-        let mut used = 0;
-        for entry in fs::read_dir(&path)? {
-            used += room(&entry?.metadata()?);
-        }
-        Ok(Quarantine { path, dir, max_size, next: AtomicU64::new(0), used: AtomicU64::new(used) })
+        let used = AtomicU64::new(room_taken(&path)?);
+        Ok(Quarantine { path, dir, max_size, next: AtomicU64::new(0), used, counted: AtomicI64::new(0) })
     }
 
     /// Takes the file out of the directory, if the name is still that file's.
@@ -103,20 +105,33 @@ impl Quarantine {
             Err(error) => return Err(error),
         };
         let metadata = File::from(found).metadata()?;
-        // Links and special files go all the same: in place they would do harm, and their notes are small.
-        let used = self.used.fetch_add(room(&metadata) + BLOCK, Ordering::Relaxed);
-        if metadata.is_file() && used + room(&metadata) > CAPACITY {
-            self.used.fetch_sub(room(&metadata) + BLOCK, Ordering::Relaxed);
+        let needed = room(&metadata) + BLOCK;
+        if metadata.is_file()
+            && self.used.load(Ordering::Relaxed) + needed > CAPACITY
+            && !self.has_room_again(needed)?
+        {
             return Err(io::Error::other(format!("{} is full, remove what is not needed", self.path.display())));
         }
+        // Links and special files go even so: in place they would do harm, and their notes are small.
+        self.used.fetch_add(needed, Ordering::Relaxed);
         let id = self.new_id();
         self.write_note(&id, site, name, &metadata, reason, author)?;
         let taken = self.take_whole(site, name, file, &id, &metadata);
         if !matches!(taken, Ok(Quarantined::Kept(_))) {
             let _ = fs::remove_file(self.path.join(format!("{id}.json")));
-            self.used.fetch_sub(room(&metadata) + BLOCK, Ordering::Relaxed);
+            self.used.fetch_sub(needed, Ordering::Relaxed);
         }
         taken
+    }
+
+    /// Counts anew, if somebody has removed something since the last time.
+    fn has_room_again(&self, needed: u64) -> io::Result<bool> {
+        let directory = fs::metadata(&self.path)?;
+        let changed = directory.mtime() * 1_000_000_000 + directory.mtime_nsec();
+        if self.counted.swap(changed, Ordering::Relaxed) != changed {
+            self.used.store(room_taken(&self.path)?, Ordering::Relaxed);
+        }
+        Ok(self.used.load(Ordering::Relaxed) + needed <= CAPACITY)
     }
 
     /// Removes the empty file that a denied creation left behind, if it is that file, empty, with one name.
@@ -154,7 +169,9 @@ impl Quarantine {
         let kept = if !metadata.is_file() {
             Ok(false) // a link or a special file is all in its note
         } else if metadata.len() > self.max_size {
-            renameat2(&site.dir, aside.as_os_str(), &self.dir, id, RenameFlags::RENAME_NOREPLACE)
+            // Under the same name: whoever has opened the entry shows with it, and must show as one taken aside.
+            let to = aside.as_os_str();
+            renameat2(&site.dir, to, &self.dir, to, RenameFlags::RENAME_NOREPLACE)
                 .map(|()| true)
                 .map_err(io::Error::from)
         } else {
@@ -212,12 +229,15 @@ impl Quarantine {
         reason: &str,
         author: &str,
     ) -> io::Result<()> {
+        let is_moved = metadata.len() > self.max_size;
+        let content = if is_moved { format!("{ASIDE}{id}") } else { id.to_owned() };
         let target = metadata.is_symlink().then(|| readlinkat(&site.dir, name).ok()).flatten();
         let now = time::OffsetDateTime::now_utc();
         let note = Note {
             path: crate::audit::escape_path(&site.path_of(name)).into_owned(),
             time: now.format(&time::format_description::well_known::Rfc3339).unwrap_or_default(),
             kind: kind(metadata),
+            content: metadata.is_file().then_some(content),
             target: target.map(|target| crate::audit::escape_path(Path::new(&target)).into_owned()),
             uid: metadata.uid(),
             gid: metadata.gid(),
@@ -253,6 +273,10 @@ pub(super) fn aside_name(id: &str) -> OsString {
 /// Whether a file of this name may have been taken aside, from under somebody who opened it as a startup file.
 pub(super) fn is_aside(name: &[u8]) -> bool {
     name.starts_with(ASIDE.as_bytes())
+}
+
+fn room_taken(quarantine: &Path) -> io::Result<u64> {
+    fs::read_dir(quarantine)?.map(|entry| Ok(room(&entry?.metadata()?))).sum()
 }
 
 fn room(metadata: &fs::Metadata) -> u64 {

@@ -211,3 +211,27 @@ fn a_hard_link_locks_nobody_out() {
     }
     assert_eq!(guard.quarantine().len(), 50);
 }
+
+/// A newcomer is opened while it is on its way to quarantine, where it has another name: what was opened is a startup
+/// file all the same. A file that is too large to be copied is moved there itself.
+#[test]
+fn a_newcomer_cannot_be_read_on_its_way_to_quarantine() {
+    let place = Place::new();
+    let guard = Config::new(&place).start();
+    let (source, newcomer) = (place.outside.join("source.txt"), place.venvs[0].site.join("newcomer.pth"));
+    let mut opened = 0;
+    for round in 0..200 {
+        let size = if round % 2 == 0 { 1 } else { (1 << 20) + 1 };
+        fs::write(&source, vec![b'x'; size]).unwrap();
+        fs::rename(&source, &newcomer).unwrap();
+        loop {
+            match fs::File::open(&newcomer) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => break,
+                Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EPERM), "round {round}"),
+                Ok(_) => opened += 1,
+            }
+        }
+    }
+    assert_eq!(opened, 0, "of a newcomer in 200 rounds");
+    assert_eq!(guard.quarantine().len(), 200);
+}
