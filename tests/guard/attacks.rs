@@ -209,7 +209,7 @@ fn a_hard_link_locks_nobody_out() {
         wait_for("the link is gone", SOON, || link.symlink_metadata().is_err().then_some(()));
         fs::write(&theirs, "setting").unwrap_or_else(|error| panic!("round {round}: {error}"));
     }
-    assert_eq!(guard.quarantine().len(), 50);
+    wait_for("each is in quarantine", SOON, || (guard.quarantine().len() == 50).then_some(()));
 }
 
 /// A newcomer is opened while it is on its way to quarantine, where it has another name: what was opened is a startup
@@ -233,5 +233,5 @@ fn a_newcomer_cannot_be_read_on_its_way_to_quarantine() {
         }
     }
     assert_eq!(opened, 0, "of a newcomer in 200 rounds");
-    assert_eq!(guard.quarantine().len(), 200);
+    wait_for("each is in quarantine", SOON, || (guard.quarantine().len() == 200).then_some(()));
 }
