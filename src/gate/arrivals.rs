@@ -95,6 +95,8 @@ impl Guard {
     fn arrived(&self, arrival: &Arrival) {
         let Some(site) = self.parts.watch.sites.get(arrival.site) else { return };
         let name = arrival.name.as_os_str();
+        // What this thread has moved itself must not look as if it were somewhere else.
+        self.parts.watch.drain();
         if self.parts.watch.tracker().occupant(site.id, name) != Some(arrival.file) {
             self.superseded(&site, arrival);
             return;
@@ -288,17 +290,12 @@ impl Guard {
     /// Puts an approved file back that a denied newcomer replaced.
     fn put_back(&self, site: &SiteDir, name: &OsStr) {
         let Some(approval) = self.parts.approvals.get(site.approvals, name) else { return };
-        let restored = self
-            .parts
-            .approvals
-            .bytes(approval.sha256)
-            .and_then(|bytes| restore(site, name, approval.sha256, &bytes, &approval.metadata));
+        let restored = self.parts.approvals.bytes(approval.sha256).and_then(|bytes| {
+            let announce = |file| self.parts.watch.tracker().expect_approved(file);
+            restore(site, name, approval.sha256, &bytes, &approval.metadata, announce)
+        });
         match restored {
             Ok(true) => {
-                if let Ok(file) = site.open(name, OFlag::O_PATH).and_then(FileId::of) {
-                    self.parts.watch.track(site, name, file);
-                    self.mark_approved(&file);
-                }
                 let record = self.note(Action::Restore, site.path_of(name));
                 self.parts.audit.record(record.saying("put back as it was approved"));
             }

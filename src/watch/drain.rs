@@ -329,12 +329,14 @@ impl Watch {
         {
             entry.fresh = true;
         }
+        let mut author = author;
         if author.pid == std::process::id() {
-            // Our own putting back. Whoever replaces it now displaces an approved file.
-            if let Some(entry) = state.tracker.get_mut(&file) {
-                entry.approved = true;
+            // We have put it there: an approved file that was replaced, or one that we took by mistake. That one has a
+            // notice of its own, unless it was dealt with while the name was gone.
+            if !state.tracker.needs_judgement(&file) {
+                return;
             }
-            return;
+            author = Author { pid: 0, pidfd: None };
         }
         let arrival = Arrival { site: site.id, name: name.to_owned(), file, how, author };
         self.queue(state, &file, site.id, Notice::Arrival(arrival));

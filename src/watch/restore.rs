@@ -16,19 +16,29 @@ use nix::unistd::{UnlinkatFlags, unlinkat};
 use super::quarantine::aside_name;
 use super::sites::SiteDir;
 use crate::approvals::Metadata;
+use crate::fanotify::FileId;
 use crate::model::Sha256;
 
-/// Writes the file beside its place and renames it there, so that it is there whole or not at all. `false` if the name
-/// has been taken meanwhile, by a newcomer with a notice of its own.
+/// Writes the file beside its place and renames it there, so that it is there whole or not at all; `announce` is told
+/// which file it will be before it is there. `false` if the name has been taken meanwhile, by a newcomer with a notice of
+/// its own.
 ///
 /// # Errors
 /// It could not be written.
-pub fn restore(site: &SiteDir, name: &OsStr, sha256: Sha256, bytes: &[u8], metadata: &Metadata) -> io::Result<bool> {
+pub fn restore(
+    site: &SiteDir,
+    name: &OsStr,
+    sha256: Sha256,
+    bytes: &[u8],
+    metadata: &Metadata,
+    announce: impl FnOnce(FileId),
+) -> io::Result<bool> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
     let aside = aside_name(&format!("{now:x}-{sha256}"));
     let flags = OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_EXCL | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let mut file = File::from(openat(&site.dir, aside.as_os_str(), flags, CreateMode::S_IRUSR)?);
     let placed = fill(&mut file, bytes, metadata).and_then(|()| {
+        announce(FileId::of(&file)?);
         match renameat2(&site.dir, aside.as_os_str(), &site.dir, name, RenameFlags::RENAME_NOREPLACE) {
             Err(Errno::EEXIST) => Ok(false),
             placed => placed.map(|()| true).map_err(io::Error::from),

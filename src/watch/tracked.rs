@@ -134,8 +134,21 @@ impl Tracker {
     /// Whether a file that was found under a name is known there and was accepted, or is about to be judged.
     #[must_use]
     pub fn is_dealt_with(&self, site: SiteId, name: &OsStr, file: &FileId) -> bool {
-        self.occupant(site, name) == Some(*file)
-            && self.files.get(file).is_some_and(|entry| entry.approved || entry.pending > 0)
+        self.occupant(site, name) == Some(*file) && !self.needs_judgement(file)
+    }
+
+    /// Whether nobody has judged a file, and nobody is about to.
+    #[must_use]
+    pub fn needs_judgement(&self, file: &FileId) -> bool {
+        let is_settled = |entry: &TrackedFile| entry.approved || entry.pending > 0 || entry.permit.is_some();
+        !self.files.get(file).is_some_and(is_settled)
+    }
+
+    /// A file is about to be put under a startup name, with approved bytes.
+    pub fn expect_approved(&mut self, file: FileId) {
+        let entry = self.files.entry(file).or_default();
+        entry.approved = true;
+        entry.nameless_since = Some(Instant::now());
     }
 
     /// A file got a startup name. Returns the file that had it.
