@@ -276,9 +276,13 @@ impl Watch {
     ) {
         let is_ours = author.pid == std::process::id();
         let from = from.map(|(site, name)| {
-            state.tracker.vanish(site.id, &name, target.as_ref());
-            if let Some(file) = target.as_ref().filter(|_| !is_ours) {
-                state.tracker.rename_away(file);
+            if is_ours {
+                state.tracker.taken_aside(site.id, &name, target.as_ref());
+            } else {
+                state.tracker.vanish(site.id, &name, target.as_ref());
+                if let Some(file) = &target {
+                    state.tracker.rename_away(file);
+                }
             }
             (site.id, name)
         });

@@ -221,15 +221,25 @@ impl Tracker {
     /// A name is gone; with `file`, only if that file had it.
     pub fn vanish(&mut self, site: SiteId, name: &OsStr, file: Option<&FileId>) -> Option<FileId> {
         let place = (site, name.to_owned());
-        let occupant = *self.occupants.get(&place)?;
-        if file.is_some_and(|file| *file != occupant) {
-            return None;
-        }
-        self.occupants.remove(&place);
+        let occupant = self.lose_occupant(&place, file)?;
         self.displaced.remove(&place);
         if self.files.get(&occupant).is_some_and(|occupant| occupant.approved) {
             self.departed.insert(place, Instant::now());
         }
+        Some(occupant)
+    }
+
+    /// The guard itself has taken a file from its name: what has to come back there still has to.
+    pub fn taken_aside(&mut self, site: SiteId, name: &OsStr, file: Option<&FileId>) {
+        self.lose_occupant(&(site, name.to_owned()), file);
+    }
+
+    fn lose_occupant(&mut self, place: &Place, file: Option<&FileId>) -> Option<FileId> {
+        let occupant = *self.occupants.get(place)?;
+        if file.is_some_and(|file| *file != occupant) {
+            return None;
+        }
+        self.occupants.remove(place);
         self.lose_name(&occupant);
         Some(occupant)
     }
@@ -388,6 +398,10 @@ mod tests {
         tracker.appear(file(4), SITE, name);
         assert!(tracker.take_displaced(SITE, name), "however many newcomers there were");
         assert!(!tracker.take_displaced(SITE, name));
+        tracker.displace(SITE, name);
+        tracker.taken_aside(SITE, name, None);
+        assert!(tracker.take_displaced(SITE, name), "the guard's own doing is no removal");
+        tracker.appear(file(4), SITE, name);
         tracker.displace(SITE, name);
         tracker.vanish(SITE, name, None);
         assert!(!tracker.take_displaced(SITE, name));
