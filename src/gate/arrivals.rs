@@ -8,6 +8,7 @@ use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -267,12 +268,8 @@ impl Guard {
         let name = arrival.name.as_os_str();
         match self.parts.quarantine.take(site, name, &arrival.file, reason.as_str(), author) {
             Ok(Quarantined::Kept(id)) => {
-                let record = Record::new(Action::Quarantine)
-                    .in_mode(self.parts.mode)
-                    .under(Arc::clone(&self.parts.generation))
-                    .on(newcomer.object.clone())
-                    .saying(format!("moved to quarantine as {id}"));
-                self.parts.audit.record(record);
+                let record = self.note(Action::Quarantine, site.path_of(name)).on(newcomer.object.clone());
+                self.parts.audit.record(record.saying(format!("moved to quarantine as {id}")));
             }
             Ok(Quarantined::Removed) => {}
             // Another newcomer has the name already; its notice follows and must know what it stands in for.
@@ -282,7 +279,11 @@ impl Guard {
                 }
             }
             Err(error) => {
-                self.failed(Failure::Quarantine, site, name, &format!("could not be moved to quarantine: {error}"));
+                self.failed(
+                    Failure::Quarantine,
+                    site.path_of(name),
+                    &format!("could not be moved to quarantine: {error}"),
+                );
             }
         }
     }
@@ -300,7 +301,9 @@ impl Guard {
                 self.parts.audit.record(record.saying("put back as it was approved"));
             }
             Ok(false) => self.parts.watch.tracker().displace(site.id, name),
-            Err(error) => self.failed(Failure::Quarantine, site, name, &format!("could not be put back: {error}")),
+            Err(error) => {
+                self.failed(Failure::Quarantine, site.path_of(name), &format!("could not be put back: {error}"))
+            }
         }
     }
 
@@ -375,7 +378,11 @@ impl Guard {
         };
         let approval = Approval { sha256, origin: origin.clone(), metadata };
         if let Err(error) = self.parts.approvals.approve(site.approvals, name, bytes, approval) {
-            self.failed(Failure::State, site, name, &format!("cannot be approved, it stays unreadable: {error}"));
+            self.failed(
+                Failure::State,
+                site.path_of(name),
+                &format!("cannot be approved, it stays unreadable: {error}"),
+            );
             return;
         }
         self.mark_approved(file);
@@ -401,12 +408,12 @@ impl Guard {
         }
     }
 
-    pub(super) fn failed(&self, failure: Failure, site: &SiteDir, name: &OsStr, message: &str) {
+    pub(super) fn failed(&self, failure: Failure, path: PathBuf, message: &str) {
         self.parts.counters.failed(failure);
         let record = Record::failure(failure)
             .in_mode(self.parts.mode)
             .under(Arc::clone(&self.parts.generation))
-            .on(Object::at(site.path_of(name)))
+            .on(Object::at(path))
             .saying(message);
         self.parts.audit.record(record);
     }

@@ -168,12 +168,7 @@ impl Guard {
             match self.guard_site(&path) {
                 Ok(survey) => sum += survey,
                 Err(error) => {
-                    self.parts.counters.failed(Failure::Mark);
-                    let record = crate::audit::Record::failure(Failure::Mark)
-                        .in_mode(self.parts.mode)
-                        .on(Object::at(path))
-                        .saying(error.to_string());
-                    self.parts.audit.record(record);
+                    self.failed(Failure::Mark, path, &error.to_string());
                     failed.push(error);
                 }
             }

@@ -198,7 +198,7 @@ impl Watch {
                 Ok(0) => break,
                 Ok(read) => due = due.saturating_sub(read),
                 Err(_) => {
-                    self.lose_notices(&mut state);
+                    state.lost_notices = true;
                     break;
                 }
             }
@@ -215,7 +215,7 @@ impl Watch {
         let has = |flag: u64| event.mask & flag != 0;
         if has(libc::FAN_Q_OVERFLOW) {
             self.counters.failed(Failure::WatchOverflow);
-            self.lose_notices(state);
+            state.lost_notices = true;
             return;
         }
         let (mut target, mut entry, mut old, mut new) = (None, None, None, None);
@@ -436,22 +436,19 @@ impl Watch {
     }
 
     fn queue(&self, state: &mut State, file: &FileId, site: SiteId, notice: Notice) {
-        if self.notices.try_send(notice).is_ok() {
+        if self.send(state, notice) {
             state.tracker.queue_notice(file, site);
-        } else {
+        }
+    }
+
+    /// Hands a notice to the gate; where there is no room for it, the directories are read again instead.
+    fn send(&self, state: &mut State, notice: Notice) -> bool {
+        let is_sent = self.notices.try_send(notice).is_ok();
+        if !is_sent {
             self.counters.failed(Failure::WatchOverflow);
-            self.lose_notices(state);
+            state.lost_notices = true;
         }
-    }
-
-    fn send(&self, state: &mut State, notice: Notice) {
-        if self.notices.try_send(notice).is_err() {
-            self.lose_notices(state);
-        }
-    }
-
-    fn lose_notices(&self, state: &mut State) {
-        state.lost_notices = true;
+        is_sent
     }
 }
 
