@@ -5,7 +5,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -82,19 +82,48 @@ pub enum Verdict {
     Deny,
 }
 
-/// An executable, as the kernel knows it.
+/// The file of a program: an executable, or a script that an interpreter runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Exe {
-    /// What `/proc/PID/exe` reads as. A name for people and for globs, not an identity: in another mount namespace
-    /// it names another file.
+pub struct Program {
+    /// What the kernel calls it. A name for people and for globs, not an identity: in another mount namespace it
+    /// names another file.
     pub path: PathBuf,
-    /// Device number (`st_dev`) of the opened `/proc/PID/exe`.
+    /// Device number (`st_dev`) of the opened file.
     pub dev: u64,
-    /// Inode number of the opened `/proc/PID/exe`.
+    /// Inode number of the opened file.
     pub ino: u64,
-    /// Whether `path`, looked up in the daemon's own mount namespace, is that same device and inode. Where it is
-    /// not, the path proves nothing and no rule that names an executable matches.
+    /// Whether `path`, looked up in the daemon's own mount namespace, is that same device and inode, or was while the
+    /// daemon ran (a package manager goes on after it has replaced its own file).
     pub at_path: bool,
+    /// What the process itself calls the file, where that is another path: it has another root directory or mount
+    /// namespace. Looked up there, it is that same device and inode.
+    pub seen_as: Option<PathBuf>,
+    /// Who else could have made it what it is.
+    pub writers: Writers,
+}
+
+/// Who, beside root, can change a file or put another one in its place: owner and mode of the file and of every
+/// directory above it. Access control lists that grant more show in the mode (acl(5), the mask).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Writers {
+    /// Nobody.
+    Root,
+    /// This user.
+    User(u32),
+    /// Several users, a group, or everybody.
+    Others,
+}
+
+impl Writers {
+    /// Those who can do it here or there.
+    #[must_use]
+    pub fn and(self, other: Writers) -> Writers {
+        match (self, other) {
+            (Writers::Root, both) | (both, Writers::Root) => both,
+            (Writers::User(one), Writers::User(two)) if one == two => self,
+            (Writers::User(_) | Writers::Others, Writers::User(_) | Writers::Others) => Writers::Others,
+        }
+    }
 }
 
 /// What an interpreter was told to run, read from its command line.
@@ -105,8 +134,8 @@ pub struct Exe {
 pub enum Script {
     /// Not an interpreter, or one that runs nothing named (an interactive session).
     None,
-    /// A script file, absolute, symbolic links resolved.
-    File(PathBuf),
+    /// A script file, symbolic links resolved.
+    File(Program),
     /// `-m MODULE`
     Module(String),
     /// `-c COMMAND`: nobody's script.
@@ -121,7 +150,7 @@ impl Script {
     pub fn display(&self) -> Option<OsString> {
         match self {
             Script::None => None,
-            Script::File(path) => Some(path.clone().into_os_string()),
+            Script::File(file) => Some(file.path.clone().into_os_string()),
             Script::Module(name) => Some(format!("-m {name}").into()),
             Script::Command => Some("-c".into()),
             Script::Stdin => Some("-".into()),
@@ -159,7 +188,7 @@ pub struct Subject {
     /// Start time in clock ticks since boot (`proc_pid_stat(5)`, field 22): with `pid` it names one process for good.
     pub start_time: u64,
     /// The executable.
-    pub exe: Exe,
+    pub exe: Program,
     /// The script or module, for an interpreter.
     pub script: Script,
     /// The prefix of the Python environment that the program belongs to: `/srv/app` for `/srv/app/bin/pip` and for
@@ -169,6 +198,15 @@ pub struct Subject {
     pub argv: Vec<OsString>,
     /// User ids.
     pub uids: Uids,
+    /// Whether it lives in the daemon's own user namespace. In one of his own an ordinary user is root enough to make
+    /// `/proc/PID/exe` name any file (`prctl(2)`, `PR_SET_MM_MAP`).
+    pub in_user_namespace: bool,
+    /// Whether another process traces it (`TracerPid`), and so tells it what to do.
+    pub traced: bool,
+    /// The variables in its environment that bring code into a program from outside: `LD_PRELOAD`, `PYTHONPATH`.
+    pub loader: Vec<&'static str>,
+    /// What started it, with the same facts but without its own parents. Only where a rule asks for it.
+    pub parent: Option<Box<Subject>>,
     /// Parents, nearest first.
     pub parents: Vec<Ancestor>,
 }
@@ -191,6 +229,8 @@ pub struct Request<'a> {
     pub subject: &'a Subject,
     /// The site directory concerned.
     pub site: &'a Site,
+    /// The name of the startup file.
+    pub name: &'a OsStr,
     /// What is asked for.
     pub access: Access,
 }
@@ -202,6 +242,8 @@ pub enum Reason {
     Rule,
     /// No rule matched, and what no rule allows is denied.
     NoRule,
+    /// A rule speaks about this program, and the process may not be that program.
+    Distrusted(Distrust),
     /// The bytes are approved under that name in that directory.
     Approved,
     /// The bytes are not approved under that name in that directory.
@@ -223,6 +265,7 @@ impl Reason {
         match self {
             Reason::Rule => "rule",
             Reason::NoRule => "no-rule",
+            Reason::Distrusted(distrust) => distrust.as_str(),
             Reason::Approved => "approved",
             Reason::NotApproved => "not-approved",
             Reason::TooLarge => "too-large",
@@ -233,13 +276,56 @@ impl Reason {
     }
 }
 
+/// Why a process does not count as the program that it seems to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Distrust {
+    /// Its executable or script is not the file of that path in the daemon's mount namespace.
+    NotAtPath,
+    /// It lives in another user namespace.
+    UserNamespace,
+    /// Another process traces it.
+    Traced,
+    /// Its executable or script could have been written by somebody who has no say in the site directory.
+    ProgramWritable,
+    /// Its environment loads code from outside of the program.
+    LoaderEnvironment,
+}
+
+impl Distrust {
+    /// The word used in records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Distrust::NotAtPath => "not-at-path",
+            Distrust::UserNamespace => "user-namespace",
+            Distrust::Traced => "traced",
+            Distrust::ProgramWritable => "program-writable",
+            Distrust::LoaderEnvironment => "loader-environment",
+        }
+    }
+
+    /// The same as a clause.
+    #[must_use]
+    pub fn explanation(self) -> &'static str {
+        match self {
+            Distrust::NotAtPath => "its executable or script is not the file of that path in the daemon's namespace",
+            Distrust::UserNamespace => "it lives in another user namespace",
+            Distrust::Traced => "another process traces it",
+            Distrust::ProgramWritable => {
+                "somebody else than root or the site directory's owner can change its executable or script"
+            }
+            Distrust::LoaderEnvironment => "its environment (LD_PRELOAD, PYTHONPATH or the like) brings other code in",
+        }
+    }
+}
+
 /// Verdict, rule and reason.
 #[must_use]
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// The answer.
     pub verdict: Verdict,
-    /// The rule that matched, by name.
+    /// The rule that matched, by name; with [`Reason::Distrusted`], the one that would have.
     pub rule: Option<Arc<str>>,
     /// Why.
     pub reason: Reason,
@@ -459,5 +545,34 @@ impl StartupNames {
     #[must_use]
     pub fn matches(&self, name: &[u8]) -> bool {
         self.suffixes.iter().any(|suffix| name.ends_with(suffix))
+    }
+}
+
+#[cfg(test)]
+impl Program {
+    /// A program of root's.
+    pub(crate) fn at(path: impl Into<PathBuf>) -> Self {
+        Program { path: path.into(), dev: 1, ino: 2, at_path: true, seen_as: None, writers: Writers::Root }
+    }
+}
+
+#[cfg(test)]
+impl Subject {
+    /// An honest process of user 1000's.
+    pub(crate) fn running(exe: &str, script: Script) -> Self {
+        Subject {
+            pid: 10,
+            start_time: 1,
+            exe: Program::at(exe),
+            script,
+            environment: Some("/usr".into()),
+            argv: Vec::new(),
+            uids: Uids { real: 1000, effective: 1000, saved: 1000, fs: 1000 },
+            in_user_namespace: true,
+            traced: false,
+            loader: Vec::new(),
+            parent: None,
+            parents: Vec::new(),
+        }
     }
 }

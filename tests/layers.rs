@@ -18,7 +18,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("audit", &["model"]),
     ("watch", &["model", "fanotify", "approvals", "audit"]),
     ("gate", &["model", "fanotify", "policy", "config", "content", "resolve", "approvals", "audit", "watch"]),
-    ("daemon", &["model", "fanotify", "policy", "config", "approvals", "audit", "watch", "gate"]),
+    ("daemon", &["model", "fanotify", "policy", "config", "resolve", "approvals", "audit", "watch", "gate"]),
     ("cli", &["model"]),
 ];
 

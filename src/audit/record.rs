@@ -200,13 +200,19 @@ impl Record {
     /// A decision that was made now on `access`. Where a write is known to be a creation, see [`Record::as_action`].
     #[must_use]
     pub fn decided(access: Access, decision: Decision, mode: Mode) -> Self {
-        Record {
+        let record = Record {
             outcome: Some(Outcome::of(decision.verdict, mode)),
-            rule: decision.rule,
             reason: Some(decision.reason),
             access: Some(access),
             mode: Some(mode),
             ..Record::new(Action::from(access))
+        };
+        match (decision.reason, decision.rule) {
+            // That rule let nobody in.
+            (Reason::Distrusted(distrust), Some(rule)) => {
+                record.saying(format!("rule {rule:?} allows this program, but {}", distrust.explanation()))
+            }
+            (_, rule) => Record { rule, ..record },
         }
     }
 

@@ -7,15 +7,13 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::record::Record;
-use crate::model::{Access, Ancestor, Decision, Exe, Mode, Object, Reason, Script, Sha256, Subject, Uids, Verdict};
+use crate::model::{Access, Ancestor, Decision, Mode, Object, Program, Reason, Script, Sha256, Subject, Uids, Verdict};
 
 pub(super) fn subject(uid: u32, ino: u64) -> Arc<Subject> {
     Arc::new(Subject {
         pid: 4242,
         start_time: 99,
-        exe: Exe { path: "/usr/bin/python3.12".into(), dev: 7, ino, at_path: true },
-        script: Script::Module("pip".into()),
-        environment: None,
+        exe: Program { ino, ..Program::at("/usr/bin/python3.12") },
         argv: vec!["python3".into(), "-m".into(), "pip".into()],
         uids: Uids { real: uid, effective: uid, saved: uid, fs: uid },
         parents: vec![
@@ -23,6 +21,7 @@ pub(super) fn subject(uid: u32, ino: u64) -> Arc<Subject> {
             Ancestor { pid: 3000, exe: None },
             Ancestor { pid: 1, exe: Some("/usr/lib/systemd/systemd".into()) },
         ],
+        ..Subject::running("", Script::Module("pip".into()))
     })
 }
 
@@ -58,7 +57,7 @@ pub(super) fn hostile(bytes: &[u8]) -> Record {
     let text = OsString::from_vec(bytes.to_vec());
     let mut subject = Subject::clone(&subject(0, 1));
     subject.exe.path = text.clone().into();
-    subject.script = Script::File(text.clone().into());
+    subject.script = Script::File(Program::at(text.clone()));
     subject.argv = vec![text.clone(); 3];
     subject.parents = vec![Ancestor { pid: 1, exe: Some(text.clone().into()) }];
     let place = PathBuf::from("/site-packages").join(&text);

@@ -11,6 +11,7 @@ use std::time::Duration;
 use toml::{Spanned, Value};
 
 use super::error::{Error, Faults};
+use super::programs::Programs;
 use super::raw::{RawFailure, RawFile, RawLog, RawProtect, Text, Texts};
 use super::{JsonTarget, Source, rules};
 use crate::model::{ArrivalAction, FailureAction, Mode, StartupNames};
@@ -44,23 +45,41 @@ pub(super) struct Layer {
     pub(super) rules: Vec<Rule>,
 }
 
-impl Layer {
-    /// Parses and validates one file.
-    pub(super) fn parse(source: &Source) -> Result<Layer, Vec<Error>> {
+/// One file, parsed; what it says is not looked at yet.
+pub(super) struct Parsed {
+    raw: RawFile,
+    faults: Faults,
+}
+
+impl Parsed {
+    /// Parses one file and takes its lists of programs over.
+    pub(super) fn parse(source: &Source, programs: &mut Programs) -> Result<Self, Vec<Error>> {
         let mut faults = Faults::new(Arc::from(source.name.as_str()), &source.text);
-        let mut layer = Layer::default();
         match toml::from_str::<RawFile>(&source.text) {
-            Ok(raw) => layer.read(raw, &mut faults),
+            Ok(mut raw) => {
+                programs.define(&mut raw, &mut faults);
+                Ok(Parsed { raw, faults })
+            }
             Err(error) => {
                 let message = error.message().lines().collect::<Vec<_>>().join(", ");
                 faults.add(&error.span().unwrap_or_default(), message);
+                Err(faults.into_found())
             }
         }
+    }
+
+    /// Validates it; `programs` is what all files define.
+    pub(super) fn validate(self, programs: &Programs) -> Result<Layer, Vec<Error>> {
+        let Parsed { raw, mut faults } = self;
+        let mut layer = Layer::default();
+        layer.read(raw, programs, &mut faults);
         let found = faults.into_found();
         if found.is_empty() { Ok(layer) } else { Err(found) }
     }
+}
 
-    fn read(&mut self, raw: RawFile, faults: &mut Faults) {
+impl Layer {
+    fn read(&mut self, raw: RawFile, programs: &Programs, faults: &mut Faults) {
         self.include_default = raw.include_default;
         self.mode = word(&raw.mode, "mode", &[("audit", Mode::Audit), ("enforce", Mode::Enforce)], faults);
         self.read_protect(&raw.protect, faults);
@@ -73,7 +92,7 @@ impl Layer {
             .chain(raw.deny.into_iter().map(rules::Kind::Deny))
             .collect();
         rules.sort_by_key(rules::Kind::start);
-        self.rules = rules.into_iter().filter_map(|rule| rules::compile(rule, faults)).collect();
+        self.rules = rules.into_iter().filter_map(|rule| rules::compile(rule, programs, faults)).collect();
     }
 
     fn read_protect(&mut self, raw: &RawProtect, faults: &mut Faults) {

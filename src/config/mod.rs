@@ -20,6 +20,7 @@
 mod error;
 mod layer;
 mod open;
+mod programs;
 mod raw;
 mod render;
 mod rules;
@@ -36,8 +37,9 @@ use std::time::Duration;
 
 use sha2::{Digest as _, Sha256};
 
-use self::layer::Layer;
-use crate::model::{ArrivalAction, FailureAction, Mode, StartupNames};
+use self::layer::{Layer, Parsed};
+use self::programs::Programs;
+use crate::model::{ArrivalAction, FailureAction, Mode, StartupNames, Verdict};
 use crate::policy::{Policy, Rule, shadows};
 
 /// What errors and records call the default policy.
@@ -174,10 +176,15 @@ impl Config {
     pub fn from_sources(sources: &[Source]) -> Result<Config, Errors> {
         let built_in = Source { name: BUILT_IN.to_owned(), text: DEFAULT.to_owned() };
         let sources: Vec<&Source> = std::iter::once(&built_in).chain(sources).collect();
-        let mut layers = Vec::new();
         let mut errors = Vec::new();
-        for source in &sources {
-            match Layer::parse(source) {
+        let mut keep = |outcome: Result<_, Vec<Error>>| outcome.map_err(|found| errors.extend(found)).ok();
+        // A list of programs that a later file replaces holds for the rules of the earlier ones, too.
+        let mut programs = Programs::default();
+        let parsed: Vec<Parsed> =
+            sources.iter().filter_map(|source| keep(Parsed::parse(source, &mut programs))).collect();
+        let mut layers = Vec::new();
+        for parsed in parsed {
+            match parsed.validate(&programs) {
                 Ok(layer) => layers.push(layer),
                 Err(found) => errors.extend(found),
             }
@@ -249,6 +256,7 @@ fn merge_rules(layers: &mut [Layer], whole: &impl Fn(String) -> Errors) -> Resul
         return Err(whole(format!("the policy has {} rules, at most {MAX_RULES} are asked: merge some", rules.len())));
     }
     let mut errors = duplicates(&rules);
+    errors.extend(unknown_parents(&rules));
     let administrators = rules.len() - built_in;
     let mut overridden = HashMap::new();
     for shadow in shadows(&rules) {
@@ -274,7 +282,17 @@ fn merge_rules(layers: &mut [Layer], whole: &impl Fn(String) -> Errors) -> Resul
     }
     let mut asked = Vec::new();
     let mut replaced = Vec::new();
-    for (position, rule) in rules.into_iter().enumerate() {
+    let heirs: HashMap<Arc<str>, Arc<str>> = overridden
+        .iter()
+        .filter_map(|(position, by)| Some((Arc::clone(&rules.get(*position)?.name), Arc::clone(by))))
+        .collect();
+    for (position, mut rule) in rules.into_iter().enumerate() {
+        // A child of what a replaced rule let in is a child of what the new one lets in.
+        for parent in &mut rule.parent {
+            if let Some(heir) = heirs.get(parent) {
+                *parent = Arc::clone(heir);
+            }
+        }
         match overridden.remove(&position) {
             Some(by) => replaced.push(Overridden { rule, by }),
             None => asked.push(rule),
@@ -300,6 +318,23 @@ fn duplicates(rules: &[Rule]) -> Vec<Error> {
         }
     }
     errors.reverse();
+    errors
+}
+
+/// A parent that no rule is called after, or one that asks for a parent itself: only one generation is looked at.
+fn unknown_parents(rules: &[Rule]) -> Vec<Error> {
+    let mut errors = Vec::new();
+    for rule in rules {
+        for parent in &rule.parent {
+            let fault = match rules.iter().find(|other| other.name == *parent) {
+                None => "there is no such rule: name one",
+                Some(other) if other.verdict == Verdict::Deny => "that rule denies: name one that allows",
+                Some(other) if !other.parent.is_empty() => "that rule has a parent itself: name one without",
+                Some(_) => continue,
+            };
+            errors.push(at(rule, format!("rule {:?}: parent {parent:?}: {fault}", rule.name)));
+        }
+    }
     errors
 }
 

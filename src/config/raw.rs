@@ -2,6 +2,8 @@
 
 #![forbid(unsafe_code)]
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use toml::{Spanned, Value};
 
@@ -21,6 +23,8 @@ pub(super) struct RawFile {
     pub(super) log: RawLog,
     #[serde(default)]
     pub(super) state: RawState,
+    #[serde(default)]
+    pub(super) programs: BTreeMap<Spanned<String>, Spanned<Vec<Spanned<String>>>>,
     #[serde(default)]
     pub(super) allow: Vec<Spanned<RawRule>>,
     #[serde(default)]
@@ -66,9 +70,14 @@ pub(super) struct RawRule {
     pub(super) exe: Texts,
     pub(super) script: Texts,
     pub(super) module: Texts,
+    pub(super) parent: Texts,
     pub(super) uid: Option<Spanned<Value>>,
+    pub(super) owner: Text,
+    pub(super) environment: Text,
+    pub(super) containers: Option<bool>,
     pub(super) scope: Text,
     pub(super) sites: Texts,
+    pub(super) file: Texts,
     pub(super) access: Texts,
     pub(super) content: Option<Spanned<Value>>,
 }

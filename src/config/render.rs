@@ -74,17 +74,25 @@ fn write_rule(out: &mut String, rule: &Rule) -> fmt::Result {
     };
     writeln!(out, "\n# {}\n[[{table}]]", rule.place.to_string().escape_debug())?;
     writeln!(out, "name = {}", quoted(&rule.name))?;
-    let lists = [("exe", &rule.exe), ("script", &rule.script)];
-    for (key, globs) in lists {
-        list(out, key, globs.iter().map(|glob| glob.as_str()))?;
-    }
+    list(out, "exe", rule.exe.iter().map(|glob| glob.as_str()))?;
+    let command = rule.command.then_some("-c");
+    list(out, "script", rule.script.iter().map(|glob| glob.as_str()).chain(command))?;
     list(out, "module", rule.module.iter().map(String::as_str))?;
+    list(out, "parent", rule.parent.iter().map(|name| &**name))?;
     match &rule.uid {
         UidSet::Any => writeln!(out, "uid = \"any\"")?,
         UidSet::Only(uids) => writeln!(out, "uid = {uids:?}")?,
     }
+    if rule.verdict == Verdict::Allow {
+        writeln!(out, "owner = {}", quoted(rule.owner.as_str()))?;
+        writeln!(out, "environment = {}", quoted(rule.environment.as_str()))?;
+    }
+    if rule.containers {
+        writeln!(out, "containers = true")?;
+    }
     writeln!(out, "scope = {}", quoted(rule.scope.as_str()))?;
     list(out, "sites", rule.sites.iter().map(|glob| glob.as_str()))?;
+    list(out, "file", rule.file.iter().map(String::as_str))?;
     let access: Vec<String> = rule.access.iter().map(|access| quoted(access.as_str())).collect();
     writeln!(out, "access = [{}]", access.join(", "))?;
     if rule.verdict == Verdict::Allow && rule.access.brings_content() {

@@ -6,17 +6,23 @@
 #![forbid(unsafe_code)]
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use toml::{Spanned, Value};
 
 use super::error::Faults;
 use super::layer::{globs, word};
+use super::programs::Programs;
 use super::raw::{RawRule, Texts};
 use crate::model::{Access, Verdict};
-use crate::policy::{AccessSet, Place, Rule, Scope, UidSet};
+use crate::policy::{AccessSet, Environment, Owner, Place, Rule, Scope, UidSet};
 
 /// Longest name of a rule; it stands in every record.
 const MAX_NAME: usize = 100;
+
+const OWNERS: [(&str, Owner); 3] = [("root", Owner::Root), ("user", Owner::User), ("any", Owner::Any)];
+const ENVIRONMENTS: [(&str, Environment); 3] =
+    [("clean", Environment::Clean), ("clean-for-users", Environment::CleanForUsers), ("any", Environment::Any)];
 
 /// A rule of either list.
 pub(super) enum Kind {
@@ -33,22 +39,33 @@ impl Kind {
 }
 
 /// Validates one rule. Nothing is returned for one whose name or access is missing; its faults are reported.
-pub(super) fn compile(kind: Kind, faults: &mut Faults) -> Option<Rule> {
+pub(super) fn compile(kind: Kind, programs: &Programs, faults: &mut Faults) -> Option<Rule> {
     let (verdict, raw) = match kind {
         Kind::Allow(raw) => (Verdict::Allow, raw),
         Kind::Deny(raw) => (Verdict::Deny, raw),
     };
     let span = raw.span();
-    let raw = raw.into_inner();
+    let mut raw = raw.into_inner();
+    let command = take_command(&mut raw.script);
+    raw.exe = programs.expand(raw.exe, faults);
+    raw.script = programs.expand(raw.script, faults);
     let name = name(&raw, &span, faults);
     let access = access(&raw.access, &span, faults);
 
-    for (key, list) in [("exe", &raw.exe), ("script", &raw.script), ("module", &raw.module), ("sites", &raw.sites)] {
+    let lists = [
+        ("exe", &raw.exe),
+        ("script", &raw.script),
+        ("module", &raw.module),
+        ("parent", &raw.parent),
+        ("sites", &raw.sites),
+        ("file", &raw.file),
+    ];
+    for (key, list) in lists {
         if let Some(list) = list.as_ref().filter(|list| list.get_ref().is_empty()) {
             faults.add(&list.span(), format!("{key} is empty: name something, or leave the key out for no limit"));
         }
     }
-    let names_program = raw.script.is_some() || raw.module.is_some();
+    let names_program = raw.script.is_some() || raw.module.is_some() || command.is_some();
     let scopes = [("same-environment", Scope::SameEnvironment), ("any", Scope::Any)];
     let scope = match &raw.scope {
         Some(_) => word(&raw.scope, "scope", &scopes, faults)?,
@@ -62,18 +79,37 @@ pub(super) fn compile(kind: Kind, faults: &mut Faults) -> Option<Rule> {
         exe: globs(&raw.exe, "exe", faults),
         script: globs(&raw.script, "script", faults),
         module: modules(&raw.module, faults),
+        command: command.is_some(),
+        parent: words(&raw.parent).map(Arc::from).collect(),
         uid: uids(raw.uid.as_ref(), faults)?,
         scope,
         sites: globs(&raw.sites, "sites", faults),
+        file: names(&raw.file, faults),
+        owner: word(&raw.owner, "owner", &OWNERS, faults).unwrap_or(Owner::User),
+        environment: word(&raw.environment, "environment", &ENVIRONMENTS, faults).unwrap_or(Environment::CleanForUsers),
+        containers: raw.containers.unwrap_or(false),
         access: access?,
         place: Place { file: faults.file().clone(), line: faults.line(&span) },
     };
+    if let Some(command) = command.filter(|_| raw.parent.is_none() && verdict == Verdict::Allow) {
+        faults.add(
+            &command,
+            "script: \"-c\" is whatever stands on a command line: say with parent which program runs it",
+        );
+    }
     match verdict {
         Verdict::Allow => {
             refuse_everybody(&rule, &raw, &span, faults);
+            refuse_blind_scope(&rule, &span, faults);
             check_content(&rule, raw.content.as_ref(), &span, faults);
         }
         Verdict::Deny => {
+            for (key, span) in [("owner", &raw.owner), ("environment", &raw.environment)]
+                .into_iter()
+                .filter_map(|(key, text)| Some((key, text.as_ref()?.span())))
+            {
+                faults.add(&span, format!("{key} limits whom an allow rule lets in: leave it out of a deny rule"));
+            }
             if let Some(content) = &raw.content {
                 faults.add(&content.span(), "content limits what an allow rule lets in: leave it out of a deny rule");
             }
@@ -95,6 +131,32 @@ fn name(raw: &RawRule, span: &Range<usize>, faults: &mut Faults) -> Option<Strin
         );
     }
     Some(text.clone())
+}
+
+/// Takes `-c` out of the list of scripts: it is no file. Where it stood.
+fn take_command(scripts: &mut Texts) -> Option<Range<usize>> {
+    let list = scripts.as_mut()?.as_mut();
+    let position = list.iter().position(|script| script.get_ref() == "-c")?;
+    let command = list.remove(position);
+    if list.is_empty() {
+        *scripts = None;
+    }
+    Some(command.span())
+}
+
+fn words(list: &Texts) -> impl Iterator<Item = &str> {
+    list.iter().flat_map(Spanned::get_ref).map(|word| word.get_ref().as_str())
+}
+
+/// Names of startup files, each in full.
+fn names(list: &Texts, faults: &mut Faults) -> Vec<String> {
+    for name in list.iter().flat_map(Spanned::get_ref) {
+        if name.get_ref().is_empty() || name.get_ref().contains(['/', '*', '?', '[', '\0']) {
+            let message = format!("file: {:?} is not the name of a startup file: write it in full", name.get_ref());
+            faults.add(&name.span(), message);
+        }
+    }
+    words(list).map(str::to_owned).collect()
 }
 
 fn access(list: &Texts, rule: &Range<usize>, faults: &mut Faults) -> Option<AccessSet> {
@@ -159,6 +221,16 @@ fn uids(value: Option<&Spanned<Value>>, faults: &mut Faults) -> Option<UidSet> {
     uids.map(UidSet::Only)
 }
 
+/// From inside a container's file system nothing tells which of the host's environments a program belongs to.
+fn refuse_blind_scope(rule: &Rule, span: &Range<usize>, faults: &mut Faults) {
+    if rule.containers && rule.scope != Scope::Any {
+        faults.add(
+            span,
+            format!("rule {:?}: with containers = true, scope must be \"any\": add sites to limit it", rule.name),
+        );
+    }
+}
+
 /// An allow rule must say who is let in, and an interpreter is nobody in particular.
 fn refuse_everybody(rule: &Rule, raw: &RawRule, span: &Range<usize>, faults: &mut Faults) {
     let Some(exe) = &raw.exe else {
@@ -181,7 +253,7 @@ fn refuse_everybody(rule: &Rule, raw: &RawRule, span: &Range<usize>, faults: &mu
                     glob.as_str()
                 ),
             );
-        } else if raw.script.is_none() && raw.module.is_none() {
+        } else if rule.script.is_empty() && rule.module.is_empty() && !rule.command {
             faults.add(
                 &span,
                 format!(

@@ -27,6 +27,7 @@ use crate::config::{self, Config};
 use crate::fanotify::{NotificationGroup, PermissionGroup, Reply};
 use crate::gate::{Guard, NotGuarded, Parts, Survey};
 use crate::model::Mode;
+use crate::resolve::Resolver;
 use crate::watch::{Quarantine, Watch};
 use health::Health;
 use instance::Instance;
@@ -161,11 +162,15 @@ fn assemble(
     let (send, notices) = bounded(NOTICES);
     let startup = config.protect.startup.clone();
     let watch = Watch::new(group, Arc::clone(&gate), Arc::clone(&listing), startup, send, Arc::clone(&counters));
+    let executables = config.policy.rules().iter().flat_map(|rule| &rule.exe).map(|glob| glob.as_str().to_owned());
+    let resolver = Resolver::new(executables.collect(), config.policy.asks_for_parents());
+    let resolver = resolver.map_err(system("cannot read /proc/self/ns/user (is /proc mounted?)"))?;
     let quarantine = Quarantine::open(&config.state_dir, config.protect.max_size)
         .map_err(system(format!("cannot open {}/quarantine", config.state_dir.display())))?;
     Guard::new(Parts {
         mode: config.mode,
         policy: config.policy.clone(),
+        resolver,
         failure: config.failure,
         sites: config.protect.sites.clone(),
         generation: Arc::from(config.generation.as_str()),

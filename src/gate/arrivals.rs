@@ -25,8 +25,8 @@ use crate::fanotify::{FileId, WriteProbe, probe_writers};
 use crate::model::{
     Access, ArrivalAction, Decision, Failure, Mode, Object, Origin, Reason, Request, Sha256, Subject, Verdict,
 };
-use crate::resolve::subject_of_author;
-use crate::watch::{Arrival, How, Notice, Permit, Quarantined, SiteDir, SiteId, reach, restore};
+use crate::resolve::Unresolved;
+use crate::watch::{Arrival, Author, How, Notice, Permit, Quarantined, SiteDir, SiteId, reach, restore};
 
 const HEARTBEAT: Duration = Duration::from_millis(500);
 
@@ -78,7 +78,7 @@ impl Guard {
                 }
                 Notice::Removed { site, name, author } => {
                     let Some(site) = self.parts.watch.sites.get(site) else { continue };
-                    let subject = subject_of_author(author.pid, author.pidfd.as_ref().map(AsFd::as_fd)).ok();
+                    let subject = self.author(&author).ok();
                     let record = self.note(Action::Deletion, site.path_of(&name));
                     self.parts.audit.record(with_author(record, subject, author.pid));
                 }
@@ -168,13 +168,13 @@ impl Guard {
                 return true; // whoever brought it
             }
         }
-        let author = subject_of_author(arrival.author.pid, arrival.author.pidfd.as_ref().map(AsFd::as_fd));
+        let author = self.author(&arrival.author);
         let decision = match &author {
             _ if newcomer.access == Access::Special => {
                 Decision { verdict: Verdict::Deny, rule: None, reason: Reason::SpecialFile }
             }
             Ok(subject) => {
-                let request = Request { subject, site: &site.facts, access: newcomer.access };
+                let request = Request { subject, site: &site.facts, name, access: newcomer.access };
                 self.parts.policy.decide(&request)
             }
             Err(_) => self.unresolved_newcomer(),
@@ -207,6 +207,10 @@ impl Guard {
                 false
             }
         }
+    }
+
+    fn author(&self, author: &Author) -> Result<Subject, Unresolved> {
+        self.parts.resolver.subject_of_author(author.pid, author.pidfd.as_ref().map(AsFd::as_fd))
     }
 
     fn unresolved_newcomer(&self) -> Decision {

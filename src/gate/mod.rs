@@ -45,7 +45,7 @@ use crate::config::FailureTable;
 use crate::fanotify::{FileId, PermissionEvent, PermissionGroup};
 use crate::model::Mode;
 use crate::policy::Policy;
-use crate::resolve::OpenedAs;
+use crate::resolve::{OpenedAs, Resolver};
 use crate::watch::{Notice, Quarantine, Watch};
 use parked::Parked;
 use stop::Stop;
@@ -63,6 +63,8 @@ pub struct Parts {
     pub mode: Mode,
     /// The rules.
     pub policy: Policy,
+    /// Finds out who asks.
+    pub resolver: Resolver,
     /// What is answered when no decision can be made, and how soon.
     pub failure: FailureTable,
     /// The globs of the directories to guard.

@@ -4,11 +4,15 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{Builder, JoinHandle};
+use std::time::Duration;
 
 use super::Guard;
 
 /// How many decisions that need more than a look-up are made at a time.
 const WORKERS: usize = 4;
+
+/// How often it is looked which files the programs are that the policy names.
+const REFRESH: Duration = Duration::from_secs(60);
 
 /// The kernel's ids of the daemon's own threads. Their opens must be answered before anything else: the thread that
 /// would judge them may be the one that waits.
@@ -60,11 +64,21 @@ impl Guard {
             self.thread("pth-triage", Guard::run_triage)?,
             self.thread("pth-watch", Guard::run_watch)?,
             self.thread("pth-arrivals", Guard::run_arrivals)?,
+            self.thread("pth-programs", Guard::run_programs)?,
         ];
         for number in 0..WORKERS {
             threads.push(self.thread(&format!("pth-worker-{number}"), Guard::run_worker)?);
         }
         Ok(threads)
+    }
+
+    /// Keeps in view which files the programs of the policy are. Looking may take long (a slow disk), and nobody waits
+    /// for it.
+    fn run_programs(&self) {
+        while !self.is_stopping() {
+            self.stop.sleep(REFRESH);
+            self.parts.resolver.refresh();
+        }
     }
 
     fn thread(self: &Arc<Self>, name: &str, run: fn(&Guard)) -> io::Result<JoinHandle<()>> {

@@ -9,7 +9,7 @@ use super::{Guard, Waiting};
 use crate::audit::Action;
 use crate::fanotify::{Reply, WriteProbe, probe_writers};
 use crate::model::{Access, Decision, Failure, Mode, Reason, Request, Subject, Verdict};
-use crate::resolve::{Intent, intent, subject_of_thread};
+use crate::resolve::{Intent, intent};
 use crate::watch::{Permit, Place, Quarantined, TrackedFile};
 
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -96,9 +96,9 @@ impl Guard {
     /// A file with several names is written under all of them, so every one's directory must permit it.
     fn may_write(&self, subject: &Subject, places: &[Place]) -> Decision {
         let mut last = Decision { verdict: Verdict::Deny, rule: None, reason: Reason::NoRule };
-        for (site, _) in places {
+        for (site, name) in places {
             let Some(site) = self.parts.watch.sites.get(*site) else { continue };
-            last = self.parts.policy.decide(&Request { subject, site: &site.facts, access: Access::Write });
+            last = self.parts.policy.decide(&Request { subject, site: &site.facts, name, access: Access::Write });
             if last.verdict == Verdict::Deny {
                 break;
             }
@@ -168,10 +168,12 @@ impl Guard {
     fn decide_unapproved(&self, waiting: &Waiting, content: &Content) {
         let Some(subject) = self.subject_of(waiting, Access::Read) else { return };
         let places = self.places_of(waiting);
-        let sites = places.iter().filter_map(|(site, _)| self.parts.watch.sites.get(*site));
-        let decision = sites
-            .map(|site| {
-                self.parts.policy.decide(&Request { subject: &subject, site: &site.facts, access: Access::Read })
+        let decision = places
+            .iter()
+            .filter_map(|(site, name)| {
+                let site = self.parts.watch.sites.get(*site)?;
+                let request = Request { subject: &subject, site: &site.facts, name, access: Access::Read };
+                Some(self.parts.policy.decide(&request))
             })
             .find(|decision| decision.reason == Reason::Rule)
             .unwrap_or_else(|| {
@@ -185,7 +187,7 @@ impl Guard {
     }
 
     fn subject_of(&self, waiting: &Waiting, access: Access) -> Option<Subject> {
-        match subject_of_thread(waiting.event.thread()) {
+        match self.parts.resolver.subject_of_thread(waiting.event.thread()) {
             Ok(subject) => Some(subject),
             Err(_) => {
                 self.fail(waiting, access, Failure::Unresolved);

@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! special file ──▶ deny        whatever the rules say
-//! rule 1, 2, 3 … ──▶ its verdict   access, uid, exe, script or module, sites, scope must all match
+//! rule 1, 2, 3 … ──▶ its verdict   access, file, uid, exe, script or module, sites, scope, parent must all match;
+//!                                  for an allow rule the process must also be what it seems to be
 //! none ──▶ deny
 //! ```
 
@@ -19,7 +20,7 @@ mod shadow;
 mod tests;
 
 pub use self::glob::{GlobError, PathGlob};
-pub use self::rule::{AccessSet, Place, Rule, Scope, UidSet};
+pub use self::rule::{AccessSet, Environment, Mismatch, Owner, Place, Rule, Scope, UidSet};
 pub use self::shadow::{Shadow, shadows};
 
 use std::sync::Arc;
@@ -46,14 +47,17 @@ impl Policy {
         &self.rules
     }
 
-    /// The rule that answers the request, for those who want to explain a decision.
+    /// Whether some rule asks what started a process.
     #[must_use]
-    pub fn rule_for(&self, request: &Request<'_>) -> Option<&Rule> {
-        if request.access == Access::Special {
-            return None;
-        }
+    pub fn asks_for_parents(&self) -> bool {
+        self.rules.iter().any(|rule| !rule.parent.is_empty())
+    }
+
+    /// Every rule with the first of its conditions that the request does not meet; `None` for one that it meets.
+    pub fn checked<'a>(&'a self, request: &Request<'a>) -> impl Iterator<Item = (&'a Rule, Option<Mismatch>)> {
         let paths = Paths::of(request);
-        self.rules.iter().find(|rule| rule.matches(request, &paths))
+        let request = *request;
+        self.rules.iter().map(move |rule| (rule, rule.check(&request, &paths, &self.rules).err()))
     }
 
     /// Decides. What no rule speaks about is denied, and so is every special file; deleting and listing are not
@@ -62,9 +66,17 @@ impl Policy {
         if request.access == Access::Special {
             return Decision { verdict: Verdict::Deny, rule: None, reason: Reason::SpecialFile };
         }
-        match self.rule_for(request) {
-            Some(rule) => Decision { verdict: rule.verdict, rule: Some(Arc::clone(&rule.name)), reason: Reason::Rule },
-            None => Decision { verdict: Verdict::Deny, rule: None, reason: Reason::NoRule },
+        let mut decision = Decision { verdict: Verdict::Deny, rule: None, reason: Reason::NoRule };
+        for (rule, mismatch) in self.checked(request) {
+            let name = || Some(Arc::clone(&rule.name));
+            match mismatch {
+                None => return Decision { verdict: rule.verdict, rule: name(), reason: Reason::Rule },
+                Some(Mismatch::Distrust(distrust)) if decision.reason == Reason::NoRule => {
+                    decision = Decision { rule: name(), reason: Reason::Distrusted(distrust), ..decision };
+                }
+                Some(_) => {}
+            }
         }
+        decision
     }
 }

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::PathGlob;
-use crate::model::{Access, Request, Script, Site, Subject, Verdict};
+use crate::model::{Access, Distrust, Program, Request, Script, Site, Subject, Verdict, Writers};
 
 /// The prefixes whose interpreters and site directories form one environment: Debian's pip of `/usr/bin` installs
-/// into `/usr/local/lib`.
-const SYSTEM_PREFIXES: [&str; 2] = ["/usr", "/usr/local"];
+/// into `/usr/local/lib`. Without a merged /usr some of it lies directly below the root.
+const SYSTEM_PREFIXES: [&str; 3] = ["/usr", "/usr/local", "/"];
 
 /// A rule, compiled. All conditions must hold; within a list one entry is enough.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,18 +20,31 @@ pub struct Rule {
     pub name: Arc<str>,
     /// What it answers.
     pub verdict: Verdict,
-    /// Programs; empty is any. Where the path of the executable proves nothing, a rule that names one never matches.
+    /// Programs; empty is any.
     pub exe: Vec<PathGlob>,
-    /// Scripts that an interpreter runs. With `module` empty too: no condition.
+    /// Scripts that an interpreter runs. With `module` empty and `command` not set, too: no condition.
     pub script: Vec<PathGlob>,
     /// Modules that an interpreter runs with `-m`.
     pub module: Vec<String>,
+    /// Whether a program given on the command line (`-c`) will do; only together with `parent`.
+    pub command: bool,
+    /// Rules of which one must hold for the parent process as well; empty is none.
+    pub parent: Vec<Arc<str>>,
     /// Effective user ids.
     pub uid: UidSet,
     /// Which environments' site directories.
     pub scope: Scope,
     /// Site directories; empty is any.
     pub sites: Vec<PathGlob>,
+    /// Names of startup files; empty is any.
+    pub file: Vec<String>,
+    /// Whose the program must be.
+    pub owner: Owner,
+    /// Whether variables that bring other code into the program are looked for.
+    pub environment: Environment,
+    /// Whether it speaks about programs in other user namespaces, mount namespaces and root directories, too, under the
+    /// paths that they have there.
+    pub containers: bool,
     /// What is asked for.
     pub access: AccessSet,
     /// Where the rule is written.
@@ -75,6 +88,69 @@ impl UidSet {
             (UidSet::Any, _) => true,
             (UidSet::Only(_), UidSet::Any) => false,
             (UidSet::Only(_), UidSet::Only(list)) => list.iter().all(|uid| self.contains(*uid)),
+        }
+    }
+}
+
+/// Whose executable and script have to be for an allow rule: who else can change them is who the rule lets in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Owner {
+    /// Root's alone.
+    Root,
+    /// Root's; or the site directory's owner's, who needs no leave to change what is in there; or a script of the
+    /// environment that the site directory belongs to.
+    User,
+    /// Not looked at.
+    Any,
+}
+
+impl Owner {
+    /// The word used in policy files.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Owner::Root => "root",
+            Owner::User => "user",
+            Owner::Any => "any",
+        }
+    }
+
+    fn trusts(self, file: &Program, site: &Site) -> bool {
+        match self {
+            Owner::Root => file.writers == Writers::Root,
+            Owner::User => file.writers == Writers::Root || file.writers == Writers::User(site.owner),
+            Owner::Any => true,
+        }
+    }
+}
+
+/// Whether an allow rule looks for variables that bring other code into a program (`LD_PRELOAD`, `PYTHONPATH`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Environment {
+    /// None may be set.
+    Clean,
+    /// None may be set where the process does not run as root.
+    CleanForUsers,
+    /// Not looked at.
+    Any,
+}
+
+impl Environment {
+    /// The word used in policy files.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Environment::Clean => "clean",
+            Environment::CleanForUsers => "clean-for-users",
+            Environment::Any => "any",
+        }
+    }
+
+    fn trusts(self, subject: &Subject) -> bool {
+        match self {
+            Environment::CleanForUsers if subject.uids.effective == 0 => true,
+            Environment::Clean | Environment::CleanForUsers => subject.loader.is_empty(),
+            Environment::Any => true,
         }
     }
 }
@@ -184,19 +260,63 @@ enum Fit {
     Unknown,
 }
 
+/// The first condition of a rule that does not hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mismatch {
+    /// The access.
+    Access,
+    /// The startup file's name.
+    File,
+    /// The effective user.
+    Uid,
+    /// The executable.
+    Exe,
+    /// The script or module.
+    Script,
+    /// The site directory.
+    Sites,
+    /// The site directory belongs to another environment.
+    Scope,
+    /// The parent process.
+    Parent,
+    /// All of these hold, for a process that may not be what it seems to be.
+    Distrust(Distrust),
+}
+
+/// The paths of a program as text.
+#[derive(Clone, Copy)]
+struct Names<'a> {
+    path: Option<&'a str>,
+    seen_as: Option<&'a str>,
+}
+
+impl<'a> Names<'a> {
+    fn of(program: &'a Program) -> Self {
+        Names { path: program.path.to_str(), seen_as: program.seen_as.as_deref().and_then(Path::to_str) }
+    }
+
+    fn fit(self, globs: &[PathGlob], containers: bool) -> Fit {
+        let outside = fit(globs, self.path);
+        if matches!(outside, Fit::No) && containers && self.seen_as.is_some() {
+            return fit(globs, self.seen_as);
+        }
+        outside
+    }
+}
+
 /// The paths of a request as text, looked at once for all rules.
 pub(super) struct Paths<'a> {
-    exe: Option<&'a str>,
-    script: Option<&'a str>,
+    exe: Names<'a>,
+    script: Option<Names<'a>>,
     site: Option<&'a str>,
 }
 
 impl<'a> Paths<'a> {
     pub(super) fn of(request: &Request<'a>) -> Self {
         Paths {
-            exe: request.subject.exe.path.to_str(),
+            exe: Names::of(&request.subject.exe),
             script: match &request.subject.script {
-                Script::File(path) => path.to_str(),
+                Script::File(file) => Some(Names::of(file)),
                 Script::None | Script::Module(_) | Script::Command | Script::Stdin => None,
             },
             site: request.site.path.to_str(),
@@ -205,16 +325,65 @@ impl<'a> Paths<'a> {
 }
 
 impl Rule {
-    /// Whether the rule speaks about the request.
-    pub(super) fn matches(&self, request: &Request<'_>, paths: &Paths<'_>) -> bool {
+    /// Whether the rule speaks about the request. `rules` are those that `parent` may name.
+    ///
+    /// A deny rule takes every process for what it seems to be, an allow rule only one that cannot be another.
+    pub(super) fn check(&self, request: &Request<'_>, paths: &Paths<'_>, rules: &[Rule]) -> Result<(), Mismatch> {
+        require(self.access.contains(request.access), Mismatch::Access)?;
+        let named = |name: &String| request.name == name.as_str();
+        require(self.file.is_empty() || self.file.iter().any(named), Mismatch::File)?;
+        self.names(request, paths)?;
+        require(self.holds(fit(&self.sites, paths.site)), Mismatch::Sites)?;
+        require(self.scope.holds(request.subject, request.site), Mismatch::Scope)?;
+        require(self.parent.is_empty() || self.has_parent(request, rules), Mismatch::Parent)?;
+        match self.verdict {
+            Verdict::Allow => self.trusts(request),
+            Verdict::Deny => Ok(()),
+        }
+    }
+
+    /// Whether it names the program.
+    fn names(&self, request: &Request<'_>, paths: &Paths<'_>) -> Result<(), Mismatch> {
         let subject = request.subject;
-        self.access.contains(request.access)
-            && self.uid.contains(subject.uids.effective)
-            && (self.exe.is_empty() || subject.exe.at_path)
-            && self.holds(fit(&self.exe, paths.exe))
-            && self.holds(self.fit_program(&subject.script, paths.script))
-            && self.holds(fit(&self.sites, paths.site))
-            && self.scope.holds(subject, request.site)
+        require(self.uid.contains(subject.uids.effective), Mismatch::Uid)?;
+        require(self.holds(paths.exe.fit(&self.exe, self.containers)), Mismatch::Exe)?;
+        require(self.holds(self.fit_program(&subject.script, paths.script)), Mismatch::Script)
+    }
+
+    /// Whether the process that started this one is the program of one of the rules in `parent`. Only the next one
+    /// counts: further up, whatever an installer runs (a package's own build script) would be let in.
+    fn has_parent(&self, request: &Request<'_>, rules: &[Rule]) -> bool {
+        let Some(parent) = request.subject.parent.as_deref() else { return false };
+        let request = Request { subject: parent, ..*request };
+        let paths = Paths::of(&request);
+        rules
+            .iter()
+            .filter(|rule| self.parent.contains(&rule.name))
+            .any(|rule| rule.names(&request, &paths).is_ok() && rule.trusts(&request).is_ok())
+    }
+
+    fn trusts(&self, request: &Request<'_>) -> Result<(), Mismatch> {
+        let (subject, site) = (request.subject, request.site);
+        let script = match &subject.script {
+            Script::File(file) if !self.script.is_empty() => Some(file),
+            Script::File(_) | Script::None | Script::Module(_) | Script::Command | Script::Stdin => None,
+        };
+        let is_there = |file: &Program| file.at_path || (self.containers && file.seen_as.is_some());
+        let is_of_site = |file: &Program| {
+            self.owner == Owner::User && !is_system(&site.prefix) && file.path.starts_with(&site.prefix)
+        };
+        let conditions = [
+            (self.containers || subject.in_user_namespace, Distrust::UserNamespace),
+            (is_there(&subject.exe) && script.is_none_or(is_there), Distrust::NotAtPath),
+            (!subject.traced, Distrust::Traced),
+            (
+                self.owner.trusts(&subject.exe, site)
+                    && script.is_none_or(|file| is_of_site(file) || self.owner.trusts(file, site)),
+                Distrust::ProgramWritable,
+            ),
+            (self.environment.trusts(subject), Distrust::LoaderEnvironment),
+        ];
+        conditions.into_iter().try_for_each(|(holds, distrust)| require(holds, Mismatch::Distrust(distrust)))
     }
 
     /// What cannot be compared must not open a door: it never satisfies an allow rule and always a deny rule.
@@ -226,16 +395,21 @@ impl Rule {
         }
     }
 
-    fn fit_program(&self, script: &Script, path: Option<&str>) -> Fit {
-        if self.script.is_empty() && self.module.is_empty() {
+    fn fit_program(&self, script: &Script, names: Option<Names<'_>>) -> Fit {
+        if self.script.is_empty() && self.module.is_empty() && !self.command {
             return Fit::Yes;
         }
-        match script {
-            Script::File(_) if !self.script.is_empty() => fit(&self.script, path),
-            Script::Module(name) if self.module.contains(name) => Fit::Yes,
-            Script::File(_) | Script::Module(_) | Script::None | Script::Command | Script::Stdin => Fit::No,
+        match (script, names) {
+            (Script::File(_), Some(names)) if !self.script.is_empty() => names.fit(&self.script, self.containers),
+            (Script::Module(name), _) if self.module.contains(name) => Fit::Yes,
+            (Script::Command, _) if self.command => Fit::Yes,
+            (Script::File(_) | Script::Module(_) | Script::None | Script::Command | Script::Stdin, _) => Fit::No,
         }
     }
+}
+
+fn require(holds: bool, otherwise: Mismatch) -> Result<(), Mismatch> {
+    if holds { Ok(()) } else { Err(otherwise) }
 }
 
 fn fit(globs: &[PathGlob], path: Option<&str>) -> Fit {

@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 use super::{PathGlob, Rule, Scope};
+use crate::model::Verdict;
 
 /// A rule and the earlier one that covers it, by position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,24 @@ fn covers(wide: &Rule, narrow: &Rule) -> bool {
         && globs_cover(&wide.exe, &narrow.exe)
         && programs_cover(wide, narrow)
         && globs_cover(&wide.sites, &narrow.sites)
+        && words_cover(&wide.file, &narrow.file)
+        && words_cover(&wide.parent, &narrow.parent)
+        && (wide.containers || !narrow.containers)
+        && trust_covers(wide, narrow)
+}
+
+/// Whether `wide` takes a process for what it seems to be wherever `narrow` does.
+fn trust_covers(wide: &Rule, narrow: &Rule) -> bool {
+    match (wide.verdict, narrow.verdict) {
+        (Verdict::Deny, _) => true,
+        (Verdict::Allow, Verdict::Deny) => false,
+        (Verdict::Allow, Verdict::Allow) => wide.owner >= narrow.owner && wide.environment >= narrow.environment,
+    }
+}
+
+/// An empty list is no condition.
+fn words_cover<T: PartialEq>(wide: &[T], narrow: &[T]) -> bool {
+    wide.is_empty() || (!narrow.is_empty() && narrow.iter().all(|word| wide.contains(word)))
 }
 
 /// An empty list is no condition.
@@ -43,11 +62,12 @@ fn globs_cover(wide: &[PathGlob], narrow: &[PathGlob]) -> bool {
 
 /// Scripts and modules are one condition: either satisfies it.
 fn programs_cover(wide: &Rule, narrow: &Rule) -> bool {
-    let unconditional = |rule: &Rule| rule.script.is_empty() && rule.module.is_empty();
+    let unconditional = |rule: &Rule| rule.script.is_empty() && rule.module.is_empty() && !rule.command;
     unconditional(wide)
         || (!unconditional(narrow)
             && each_covered(&wide.script, &narrow.script)
-            && narrow.module.iter().all(|module| wide.module.contains(module)))
+            && narrow.module.iter().all(|module| wide.module.contains(module))
+            && (wide.command || !narrow.command))
 }
 
 fn each_covered(wide: &[PathGlob], narrow: &[PathGlob]) -> bool {

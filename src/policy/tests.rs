@@ -8,7 +8,10 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Exe, Script, Site, Subject, Uids};
+use crate::model::{Distrust, Program, Script, Site, Subject, Uids, Writers};
+
+/// A startup file's name.
+const NAME: &str = "x.pth";
 
 fn rule(name: &str, verdict: Verdict) -> Rule {
     Rule {
@@ -17,9 +20,15 @@ fn rule(name: &str, verdict: Verdict) -> Rule {
         exe: Vec::new(),
         script: Vec::new(),
         module: Vec::new(),
+        command: false,
+        parent: Vec::new(),
         uid: UidSet::Any,
         scope: Scope::Any,
         sites: Vec::new(),
+        file: Vec::new(),
+        owner: Owner::User,
+        environment: Environment::CleanForUsers,
+        containers: false,
         access: AccessSet::EMPTY.with(Access::Write),
         place: Place { file: "test".into(), line: 1 },
     }
@@ -30,16 +39,7 @@ fn globs(texts: &[&str]) -> Vec<PathGlob> {
 }
 
 fn subject(exe: &str, script: Script) -> Subject {
-    Subject {
-        pid: 10,
-        start_time: 1,
-        exe: Exe { path: exe.into(), dev: 1, ino: 2, at_path: true },
-        script,
-        environment: Some("/usr".into()),
-        argv: Vec::new(),
-        uids: Uids { real: 1000, effective: 1000, saved: 1000, fs: 1000 },
-        parents: Vec::new(),
-    }
+    Subject::running(exe, script)
 }
 
 fn site(prefix: &str, owner: u32) -> Site {
@@ -47,7 +47,7 @@ fn site(prefix: &str, owner: u32) -> Site {
 }
 
 fn verdict(rules: &[Rule], subject: &Subject, site: &Site, access: Access) -> Verdict {
-    Policy::new(rules.to_vec()).decide(&Request { subject, site, access }).verdict
+    Policy::new(rules.to_vec()).decide(&Request { subject, site, name: NAME.as_ref(), access }).verdict
 }
 
 fn pip() -> Rule {
@@ -70,19 +70,23 @@ fn the_first_rule_that_matches_decides() {
     let allow = rule("all", Verdict::Allow);
     let policy = Policy::new(vec![deny, allow]);
     let (x, y, usr) = (subject("/usr/bin/x", Script::None), subject("/usr/bin/y", Script::None), site("/usr", 0));
-    let decision = policy.decide(&Request { subject: &x, site: &usr, access: Access::Write });
+    let decision = policy.decide(&Request { subject: &x, site: &usr, name: NAME.as_ref(), access: Access::Write });
     assert_eq!(decision.verdict, Verdict::Deny);
     assert_eq!(decision.rule.as_deref(), Some("no-x"));
     assert_eq!(decision.reason, Reason::Rule);
-    let decision = policy.decide(&Request { subject: &y, site: &usr, access: Access::Write });
+    let decision = policy.decide(&Request { subject: &y, site: &usr, name: NAME.as_ref(), access: Access::Write });
     assert_eq!(decision.rule.as_deref(), Some("all"));
 }
 
 #[test]
 fn what_no_rule_speaks_about_is_denied() {
     let x = subject("/usr/bin/x", Script::None);
-    let decision =
-        Policy::new(Vec::new()).decide(&Request { subject: &x, site: &site("/usr", 0), access: Access::Read });
+    let decision = Policy::new(Vec::new()).decide(&Request {
+        subject: &x,
+        site: &site("/usr", 0),
+        name: NAME.as_ref(),
+        access: Access::Read,
+    });
     assert_eq!(decision, Decision { verdict: Verdict::Deny, rule: None, reason: Reason::NoRule });
 }
 
@@ -90,8 +94,12 @@ fn what_no_rule_speaks_about_is_denied() {
 fn a_special_file_is_denied_whatever_the_rules_say() {
     let all = Rule { access: AccessSet::EMPTY.with(Access::Special), ..rule("all", Verdict::Allow) };
     let x = subject("/usr/bin/x", Script::None);
-    let decision =
-        Policy::new(vec![all]).decide(&Request { subject: &x, site: &site("/usr", 0), access: Access::Special });
+    let decision = Policy::new(vec![all]).decide(&Request {
+        subject: &x,
+        site: &site("/usr", 0),
+        name: NAME.as_ref(),
+        access: Access::Special,
+    });
     assert_eq!(decision, Decision { verdict: Verdict::Deny, rule: None, reason: Reason::SpecialFile });
 }
 
@@ -101,8 +109,8 @@ fn an_interpreter_is_known_by_script_or_module() {
     for (script, expected) in [
         (Script::Module("pip".into()), Verdict::Allow),
         (Script::Module("pip2".into()), Verdict::Deny),
-        (Script::File("/usr/bin/pip3".into()), Verdict::Allow),
-        (Script::File("/tmp/pip".into()), Verdict::Deny),
+        (Script::File(Program::at("/usr/bin/pip3")), Verdict::Allow),
+        (Script::File(Program::at("/tmp/pip")), Verdict::Deny),
         (Script::Command, Verdict::Deny),
         (Script::Stdin, Verdict::Deny),
         (Script::None, Verdict::Deny),
@@ -112,11 +120,133 @@ fn an_interpreter_is_known_by_script_or_module() {
     }
 }
 
+/// What makes an honest process one that may be another, and the word for it.
+fn forgeries() -> Vec<(Distrust, fn(&mut Subject))> {
+    vec![
+        (Distrust::NotAtPath, |subject| subject.exe.at_path = false),
+        (Distrust::UserNamespace, |subject| subject.in_user_namespace = false),
+        (Distrust::Traced, |subject| subject.traced = true),
+        (Distrust::ProgramWritable, |subject| subject.exe.writers = Writers::Others),
+        (Distrust::ProgramWritable, |subject| subject.exe.writers = Writers::User(1000)),
+        (Distrust::LoaderEnvironment, |subject| subject.loader = vec!["LD_PRELOAD"]),
+    ]
+}
+
 #[test]
-fn an_executable_that_is_not_at_its_path_matches_no_rule_that_names_one() {
-    let mut asking = subject("/usr/bin/python3.11", Script::Module("pip".into()));
+fn an_allow_rule_wants_the_program_itself_a_deny_rule_takes_the_look_of_it() {
+    let usr = site("/usr", 0);
+    let honest = subject("/usr/bin/python3.11", Script::Module("pip".into()));
+    assert_eq!(verdict(&[pip()], &honest, &usr, Access::Write), Verdict::Allow);
+    for (distrust, forge) in forgeries() {
+        let mut asking = honest.clone();
+        forge(&mut asking);
+        let request = Request { subject: &asking, site: &usr, name: NAME.as_ref(), access: Access::Write };
+        let decision = Policy::new(vec![pip()]).decide(&request);
+        let expected =
+            Decision { verdict: Verdict::Deny, rule: Some("pip".into()), reason: Reason::Distrusted(distrust) };
+        assert_eq!(decision, expected);
+        let rules = [Rule { verdict: Verdict::Deny, ..pip() }, rule("all", Verdict::Allow)];
+        assert_eq!(Policy::new(rules.to_vec()).decide(&request).rule.as_deref(), Some("pip"), "{distrust:?}");
+    }
+}
+
+#[test]
+fn whose_a_program_is() {
+    let by_user = |mut subject: Subject| {
+        subject.exe.writers = Writers::User(1000);
+        subject
+    };
+    let tool = |owner| Rule { exe: globs(&["/home/a/bin/tool"]), owner, ..rule("tool", Verdict::Allow) };
+    let asking = by_user(subject("/home/a/bin/tool", Script::None));
+    for (owner, site_owner, expected) in [
+        (Owner::Root, 1000, Verdict::Deny),
+        (Owner::User, 1000, Verdict::Allow),
+        (Owner::User, 0, Verdict::Deny),
+        (Owner::User, 1001, Verdict::Deny),
+        (Owner::Any, 0, Verdict::Allow),
+    ] {
+        let rules = [tool(owner)];
+        assert_eq!(
+            verdict(&rules, &asking, &site("/srv/app", site_owner), Access::Write),
+            expected,
+            "{owner:?} {site_owner}"
+        );
+    }
+    // A virtual environment's own script, whoever made it: who can change it can change what is beside it.
+    let script = Program { writers: Writers::User(1001), ..Program::at("/srv/app/bin/pip") };
+    let mut asking = subject("/usr/bin/python3.11", Script::File(script));
+    let scripts = Rule { script: globs(&["/**/bin/pip"]), scope: Scope::Any, ..pip() };
+    asking.environment = Some("/srv/app".into());
+    assert_eq!(
+        verdict(std::slice::from_ref(&scripts), &asking, &site("/srv/app", 1000), Access::Write),
+        Verdict::Allow
+    );
+    assert_eq!(verdict(&[scripts], &asking, &site("/srv/other", 1000), Access::Write), Verdict::Deny);
+}
+
+#[test]
+fn an_environment_is_looked_at_for_users_or_always_or_never() {
+    for (environment, for_user, for_root) in [
+        (Environment::Clean, Verdict::Deny, Verdict::Deny),
+        (Environment::CleanForUsers, Verdict::Deny, Verdict::Allow),
+        (Environment::Any, Verdict::Allow, Verdict::Allow),
+    ] {
+        let mut asking = subject("/usr/bin/x", Script::None);
+        asking.loader = vec!["LD_AUDIT"];
+        let rules = [Rule { environment, ..rule("x", Verdict::Allow) }];
+        assert_eq!(verdict(&rules, &asking, &site("/usr", 0), Access::Write), for_user);
+        asking.uids.effective = 0;
+        assert_eq!(verdict(&rules, &asking, &site("/usr", 0), Access::Write), for_root);
+    }
+}
+
+#[test]
+fn a_child_is_known_by_the_process_that_started_it() {
+    let child = Rule {
+        exe: globs(&["/usr/bin/python3*"]),
+        command: true,
+        parent: vec!["pip".into()],
+        ..rule("child", Verdict::Allow)
+    };
+    // pip itself may not write there: its rule does not speak about Link.
+    let rules = [pip(), child];
+    let usr = site("/usr", 0);
+    let mut asking = subject("/usr/bin/python3.11", Script::Command);
+    assert_eq!(verdict(&rules, &asking, &usr, Access::Write), Verdict::Deny, "an orphan");
+    for (module, expected) in [("pip", Verdict::Allow), ("http.server", Verdict::Deny)] {
+        asking.parent = Some(Box::new(subject("/usr/bin/python3.11", Script::Module(module.into()))));
+        assert_eq!(verdict(&rules, &asking, &usr, Access::Write), expected);
+    }
+    for (distrust, forge) in forgeries() {
+        let mut parent = subject("/usr/bin/python3.11", Script::Module("pip".into()));
+        forge(&mut parent);
+        asking.parent = Some(Box::new(parent));
+        assert_eq!(verdict(&rules, &asking, &usr, Access::Write), Verdict::Deny, "{distrust:?}");
+    }
+}
+
+#[test]
+fn a_rule_can_be_limited_to_names() {
+    let named = Rule { file: vec![NAME.to_owned()], ..rule("named", Verdict::Allow) };
+    let policy = Policy::new(vec![named]);
+    let asking = subject("/usr/bin/x", Script::None);
+    let usr = site("/usr", 0);
+    let ask = |name: &str| {
+        policy.decide(&Request { subject: &asking, site: &usr, name: name.as_ref(), access: Access::Write }).verdict
+    };
+    assert_eq!((ask(NAME), ask("y.pth")), (Verdict::Allow, Verdict::Deny));
+}
+
+#[test]
+fn a_rule_for_containers_takes_a_program_by_its_path_in_there() {
+    let mut asking = subject("/var/lib/machines/a/usr/bin/x", Script::None);
     asking.exe.at_path = false;
-    assert_eq!(verdict(&[pip()], &asking, &site("/usr", 0), Access::Write), Verdict::Deny);
+    asking.exe.seen_as = Some("/usr/bin/x".into());
+    asking.in_user_namespace = false;
+    for (containers, expected) in [(true, Verdict::Allow), (false, Verdict::Deny)] {
+        let rules = [Rule { exe: globs(&["/usr/bin/x"]), containers, ..rule("x", Verdict::Allow) }];
+        assert_eq!(verdict(&rules, &asking, &site("/usr", 0), Access::Write), expected);
+    }
 }
 
 #[test]
@@ -164,7 +294,7 @@ fn a_rule_can_be_limited_to_site_directories() {
 
 #[test]
 fn paths_that_are_not_utf8_open_no_door() {
-    let mut asking = subject("/usr/bin/python3", Script::File(bytes(b"/usr/bin/pip\xff")));
+    let mut asking = subject("/usr/bin/python3", Script::File(Program::at(bytes(b"/usr/bin/pip\xff"))));
     assert_eq!(verdict(&[pip()], &asking, &site("/usr", 0), Access::Write), Verdict::Deny);
     asking = subject("/usr/bin/x", Script::None);
     asking.exe.path = bytes(b"/usr/bin/python3\xff");
@@ -215,20 +345,38 @@ fn any_rule() -> impl Strategy<Value = Rule> {
     (
         (any::<bool>(), any_globs(), any_globs(), prop::collection::vec(prop::sample::select(vec!["m", "n"]), 0..2)),
         (any_uids(), any::<bool>(), any_globs(), 1..32_u8),
+        (
+            prop::sample::subsequence(vec![NAME.to_owned(), "y.pth".to_owned()], 0..=2),
+            prop::sample::subsequence(vec![Arc::from("0"), Arc::from("1")], 0..=1),
+            prop::sample::select(vec![Owner::Root, Owner::User, Owner::Any]),
+            prop::sample::select(vec![Environment::Clean, Environment::CleanForUsers, Environment::Any]),
+            any::<bool>(),
+            any::<bool>(),
+        ),
     )
-        .prop_map(|((allow, exe, script, module), (uid, everywhere, sites, access))| Rule {
-            exe,
-            script,
-            module: module.into_iter().map(str::to_owned).collect(),
-            uid,
-            scope: if everywhere { Scope::Any } else { Scope::SameEnvironment },
-            sites,
-            access: AccessSet::RULED
-                .into_iter()
-                .enumerate()
-                .filter(|(bit, _)| access & (1 << bit) != 0)
-                .fold(AccessSet::EMPTY, |set, (_, access)| set.with(access)),
-            ..rule("any", if allow { Verdict::Allow } else { Verdict::Deny })
+        .prop_map(|(who, place, trust)| {
+            let ((allow, exe, script, module), (uid, everywhere, sites, access)) = (who, place);
+            let (file, parent, owner, environment, containers, command) = trust;
+            Rule {
+                file,
+                parent,
+                owner,
+                environment,
+                containers,
+                command,
+                exe,
+                script,
+                module: module.into_iter().map(str::to_owned).collect(),
+                uid,
+                scope: if everywhere { Scope::Any } else { Scope::SameEnvironment },
+                sites,
+                access: AccessSet::RULED
+                    .into_iter()
+                    .enumerate()
+                    .filter(|(bit, _)| access & (1 << bit) != 0)
+                    .fold(AccessSet::EMPTY, |set, (_, access)| set.with(access)),
+                ..rule("any", if allow { Verdict::Allow } else { Verdict::Deny })
+            }
         })
 }
 
@@ -246,20 +394,34 @@ fn any_script() -> impl Strategy<Value = Script> {
         Just(Script::None),
         Just(Script::Command),
         Just(Script::Stdin),
-        any_path().prop_map(Script::File),
+        any_program().prop_map(Script::File),
         prop::sample::select(vec!["m", "n", "o"]).prop_map(|name| Script::Module(name.to_owned())),
     ]
 }
 
+fn any_program() -> impl Strategy<Value = Program> {
+    let writers = prop_oneof![Just(Writers::Root), (0..3_u32).prop_map(Writers::User), Just(Writers::Others)];
+    (any_path(), any::<bool>(), prop::option::of(any_path()), writers)
+        .prop_map(|(path, at_path, seen_as, writers)| Program { at_path, seen_as, writers, ..Program::at(path) })
+}
+
 fn any_subject() -> impl Strategy<Value = Subject> {
-    (any_path(), any::<bool>(), any_script(), prop::option::of(any_path()), 0..3_u32).prop_map(
-        |(exe, at_path, script, environment, uid)| Subject {
-            exe: Exe { path: exe, dev: 1, ino: 1, at_path },
-            environment,
-            uids: Uids { real: 0, effective: uid, saved: 0, fs: 0 },
-            ..subject("/", script)
-        },
-    )
+    let who = (any_program(), any_script(), prop::option::of(any_path()), 0..3_u32);
+    let trust = (any::<bool>(), any::<bool>(), prop::sample::select(vec![vec![], vec!["LD_PRELOAD"]]));
+    (who, trust).prop_map(|((exe, script, environment, uid), (in_user_namespace, traced, loader))| Subject {
+        exe,
+        environment,
+        uids: Uids { real: 0, effective: uid, saved: 0, fs: 0 },
+        in_user_namespace,
+        traced,
+        loader,
+        ..subject("/", script)
+    })
+}
+
+fn any_family() -> impl Strategy<Value = Subject> {
+    (any_subject(), prop::option::of(any_subject()))
+        .prop_map(|(subject, parent)| Subject { parent: parent.map(Box::new), ..subject })
 }
 
 fn any_site() -> impl Strategy<Value = Site> {
@@ -272,11 +434,14 @@ fn any_access() -> impl Strategy<Value = Access> {
 }
 
 fn is_text(subject: &Subject) -> bool {
+    let names = |program: &Program| {
+        program.path.to_str().is_some() && program.seen_as.iter().all(|path| path.to_str().is_some())
+    };
     let script = match &subject.script {
-        Script::File(path) => path.to_str().is_some(),
+        Script::File(file) => names(file),
         Script::None | Script::Module(_) | Script::Command | Script::Stdin => true,
     };
-    script && subject.exe.path.to_str().is_some()
+    script && names(&subject.exe) && subject.parent.as_deref().is_none_or(is_text)
 }
 
 proptest! {
@@ -284,14 +449,17 @@ proptest! {
 
     #[test]
     fn a_decision_names_its_rule_and_only_rules_allow(
-        rules in any_rules(), subject in any_subject(), site in any_site(), access in any_access()
+        rules in any_rules(), subject in any_family(), site in any_site(), access in any_access()
     ) {
         let policy = Policy::new(rules);
-        let request = Request { subject: &subject, site: &site, access };
+        let request = Request { subject: &subject, site: &site, name: NAME.as_ref(), access };
         let decision = policy.decide(&request);
         let named = decision.rule.as_deref().and_then(|name| policy.rules().iter().find(|rule| *rule.name == *name));
         match (decision.reason, named) {
             (Reason::Rule, Some(rule)) => prop_assert_eq!(decision.verdict, rule.verdict),
+            (Reason::Distrusted(_), Some(rule)) => {
+                prop_assert_eq!((decision.verdict, rule.verdict), (Verdict::Deny, Verdict::Allow));
+            }
             (Reason::NoRule | Reason::SpecialFile, None) => prop_assert_eq!(decision.verdict, Verdict::Deny),
             other => prop_assert!(false, "{:?}", other),
         }
@@ -302,7 +470,7 @@ proptest! {
 
     #[test]
     fn a_rule_before_it_that_denies_all_leaves_nothing_allowed(
-        rules in any_rules(), subject in any_subject(), site in any_site(), access in any_access()
+        rules in any_rules(), subject in any_family(), site in any_site(), access in any_access()
     ) {
         let everything = AccessSet::RULED.into_iter().fold(AccessSet::EMPTY, AccessSet::with);
         let mut closed = vec![Rule { access: everything, ..rule("closed", Verdict::Deny) }];
@@ -313,20 +481,20 @@ proptest! {
     #[test]
     fn a_shadowed_rule_changes_no_decision(
         rules in any_rules(),
-        subject in any_subject().prop_filter("a subject whose paths are text", is_text),
+        subject in any_family().prop_filter("a subject whose paths are text", is_text),
         site in any_site().prop_filter("a site whose path is text", |site| site.path.to_str().is_some()),
         access in any_access()
     ) {
         let covered: Vec<usize> = shadows(&rules).iter().map(|shadow| shadow.rule).collect();
         let fewer: Vec<Rule> = rules.iter().enumerate()
             .filter(|(index, _)| !covered.contains(index)).map(|(_, rule)| rule.clone()).collect();
-        let request = Request { subject: &subject, site: &site, access };
+        let request = Request { subject: &subject, site: &site, name: NAME.as_ref(), access };
         prop_assert_eq!(Policy::new(rules).decide(&request), Policy::new(fewer).decide(&request));
     }
 
     #[test]
     fn bytes_that_are_not_text_never_help(
-        rules in any_rules(), subject in any_subject(), site in any_site(), access in any_access()
+        rules in any_rules(), subject in any_family(), site in any_site(), access in any_access()
     ) {
         // An allow rule that names programs cannot be met by a program whose path is not text.
         let mut subject = subject;

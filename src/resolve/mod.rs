@@ -8,11 +8,14 @@
 
 mod environment;
 mod intent;
+mod known;
 mod place;
+mod program;
 mod script;
+mod status;
 mod subject;
 
 pub use environment::site_prefix;
 pub use intent::{Intent, intent};
 pub use place::OpenedAs;
-pub use subject::{Unresolved, subject_of_author, subject_of_thread};
+pub use subject::{Resolver, Unresolved};

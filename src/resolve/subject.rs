@@ -5,7 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs;
-use std::io::Read;
+use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
@@ -15,8 +15,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use procfs::process::Process;
 
 use super::environment::program_prefix;
+use super::known::KnownPrograms;
+use super::program::{absolute, executable, script};
 use super::script::{Named, is_python, named_script};
-use crate::model::{Ancestor, Exe, Script, Subject, Uids};
+use super::status::Status;
+use crate::model::{Ancestor, Script, Subject};
 
 /// How many parents are looked up.
 const MAX_ANCESTORS: usize = 12;
@@ -44,29 +47,126 @@ pub enum Unresolved {
     },
 }
 
-/// Who a blocked opener is, by its thread id.
-///
-/// # Errors
-/// [`Unresolved`], which has an action in the policy.
-pub fn subject_of_thread(tid: u32) -> Result<Subject, Unresolved> {
-    if tid == 0 {
-        return Err(Unresolved::OtherPidNamespace);
-    }
-    resolve(tid)
+/// Finds out who asks.
+#[derive(Debug)]
+pub struct Resolver {
+    known: KnownPrograms,
+    executables: Vec<String>,
+    with_parent: bool,
+    user_namespace: (u64, u64),
 }
 
-/// Who the author of a notification is, by its process id and the pidfd that came with the notification.
-///
-/// # Errors
-/// [`Unresolved`]; `Gone` is the usual one for a short-lived program like mv.
-pub fn subject_of_author(pid: u32, pidfd: Option<BorrowedFd<'_>>) -> Result<Subject, Unresolved> {
-    if pid == 0 {
-        return Err(Unresolved::OtherPidNamespace);
+impl Resolver {
+    /// `executables` are the globs of the programs that rules name; `with_parent`, whether some rule asks what started
+    /// a process.
+    ///
+    /// # Errors
+    /// /proc is not there.
+    pub fn new(executables: Vec<String>, with_parent: bool) -> io::Result<Self> {
+        let user_namespace = inode(Path::new("/proc/self/ns/user"))?;
+        let resolver = Resolver { known: KnownPrograms::default(), executables, with_parent, user_namespace };
+        resolver.refresh();
+        Ok(resolver)
     }
-    let pidfd = pidfd.ok_or(Unresolved::Gone)?;
-    let subject = resolve(pid);
-    // A pidfd reads as ready once its process has ended: what was read belongs to it only if it has not, now.
-    if is_alive(pidfd) { subject } else { Err(Unresolved::Gone) }
+
+    /// Looks which files the named programs are now, so that they are known after they were replaced.
+    pub fn refresh(&self) {
+        self.known.refresh(self.executables.iter().map(String::as_str));
+    }
+
+    /// Who a blocked opener is, by its thread id; or who a process is that somebody wants to know about.
+    ///
+    /// # Errors
+    /// [`Unresolved`], which has an action in the policy.
+    pub fn subject_of_thread(&self, tid: u32) -> Result<Subject, Unresolved> {
+        if tid == 0 {
+            return Err(Unresolved::OtherPidNamespace);
+        }
+        let (mut subject, ppid) = self.resolve(tid)?;
+        if self.with_parent {
+            subject.parent = self.parent(tid, ppid).map(Box::new);
+        }
+        subject.parents = ancestors(ppid);
+        Ok(subject)
+    }
+
+    /// Who the author of a notification is, by its process id and the pidfd that came with the notification.
+    ///
+    /// # Errors
+    /// [`Unresolved`]; `Gone` is the usual one for a short-lived program like mv.
+    pub fn subject_of_author(&self, pid: u32, pidfd: Option<BorrowedFd<'_>>) -> Result<Subject, Unresolved> {
+        if pid == 0 {
+            return Err(Unresolved::OtherPidNamespace);
+        }
+        let pidfd = pidfd.ok_or(Unresolved::Gone)?;
+        let subject = self.subject_of_thread(pid);
+        // A pidfd reads as ready once its process has ended: what was read belongs to it only if it has not, now.
+        if is_alive(pidfd) { subject } else { Err(Unresolved::Gone) }
+    }
+
+    /// A parent that ends while it is looked at gives its children to another: its number may then be anybody's.
+    fn parent(&self, tid: u32, ppid: u32) -> Option<Subject> {
+        let (parent, _) = self.resolve(ppid).ok()?;
+        let is_still = Status::read(&open(tid).ok()?).ok()?.ppid == ppid;
+        is_still.then_some(parent)
+    }
+
+    fn resolve(&self, tid: u32) -> Result<(Subject, u32), Unresolved> {
+        let failed =
+            |what| move |source: Box<dyn std::error::Error + Send + Sync>| Unresolved::Proc { what, pid: tid, source };
+        let process = open(tid).map_err(|error| failed("the directory")(error.into()))?;
+        let status = Status::read(&process).map_err(failed("status"))?;
+        let start_time =
+            open(status.tgid).and_then(|leader| leader.stat()).map_err(|error| failed("stat")(error.into()))?.starttime;
+        let exe = executable(tid, &self.known).map_err(|error| failed("exe")(error.into()))?;
+        let argv = read_list(&process, "cmdline").map_err(failed("cmdline"))?;
+        let variables = read_list(&process, "environ").map_err(failed("environ"))?;
+        let user_namespace = inode(Path::new(&format!("/proc/{tid}/ns/user")));
+        let mut subject = Subject {
+            pid: status.tgid,
+            start_time,
+            exe,
+            script: Script::None,
+            environment: None,
+            argv: argv.strings,
+            uids: status.uids,
+            in_user_namespace: user_namespace.map_err(|error| failed("ns/user")(error.into()))? == self.user_namespace,
+            traced: status.tracer != 0,
+            loader: loader(&variables),
+            parent: None,
+            parents: Vec::new(),
+        };
+        if is_python(subject.exe.path.file_name().unwrap_or_default()) {
+            (subject.script, subject.environment) = self.read_script(tid, &subject, &variables.strings);
+        } else {
+            subject.environment = program_prefix(&subject.exe.path);
+        }
+        Ok((subject, status.ppid))
+    }
+
+    /// Script and environment of a Python process. What cannot be read is left out, so that no rule matches it.
+    fn read_script(&self, tid: u32, subject: &Subject, variables: &[OsString]) -> (Script, Option<PathBuf>) {
+        let interpreter_prefix = || program_prefix(&interpreter(tid, subject, variables));
+        match named_script(subject.argv.get(1..).unwrap_or_default()) {
+            Named::Nothing => (Script::None, interpreter_prefix()),
+            Named::Command => (Script::Command, interpreter_prefix()),
+            Named::Stdin => (Script::Stdin, interpreter_prefix()),
+            Named::Module(name) => {
+                let script = name.into_string().map_or(Script::None, Script::Module);
+                (script, interpreter_prefix())
+            }
+            Named::Path(path) => match script(tid, &path, &self.known) {
+                Some(file) => {
+                    // A script in a bin directory answers for the environment of that directory: otherwise a copy
+                    // called bin/pip anywhere on the disk would speak for the environment of the interpreter that it
+                    // is run with. A setup.py belongs to none.
+                    let prefix = program_prefix(&file.path).or_else(interpreter_prefix);
+                    (Script::File(file), prefix)
+                }
+                None => (Script::None, None),
+            },
+        }
+    }
 }
 
 fn is_alive(pidfd: BorrowedFd<'_>) -> bool {
@@ -74,82 +174,24 @@ fn is_alive(pidfd: BorrowedFd<'_>) -> bool {
     matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
 }
 
-fn resolve(tid: u32) -> Result<Subject, Unresolved> {
-    let failed =
-        |what| move |source: Box<dyn std::error::Error + Send + Sync>| Unresolved::Proc { what, pid: tid, source };
-    let process = open(tid).map_err(|error| failed("the directory")(error.into()))?;
-    let status = Status::read(&process).map_err(failed("status"))?;
-    let start_time =
-        open(status.tgid).and_then(|leader| leader.stat()).map_err(|error| failed("stat")(error.into()))?.starttime;
-    let exe = read_exe(tid).map_err(|error| failed("exe")(error.into()))?;
-    let argv = read_list(&process, "cmdline").map_err(failed("cmdline"))?;
-    let mut subject = Subject {
-        pid: status.tgid,
-        start_time,
-        exe,
-        script: Script::None,
-        environment: None,
-        argv,
-        uids: status.uids,
-        parents: ancestors(status.ppid),
-    };
-    if is_python(subject.exe.path.file_name().unwrap_or_default()) {
-        (subject.script, subject.environment) = read_script(&process, tid, &subject);
-    } else {
-        subject.environment = program_prefix(&subject.exe.path);
-    }
-    Ok(subject)
-}
-
 fn open(pid: u32) -> procfs::ProcResult<Process> {
     Process::new(pid.cast_signed())
 }
 
-fn read_exe(tid: u32) -> std::io::Result<Exe> {
-    let link = format!("/proc/{tid}/exe");
-    let path = fs::read_link(&link)?;
-    let running = fs::metadata(&link)?;
-    let at_path = fs::metadata(&path).is_ok_and(|ours| (ours.dev(), ours.ino()) == (running.dev(), running.ino()));
-    Ok(Exe { path, dev: running.dev(), ino: running.ino(), at_path })
-}
-
-/// Script and environment of a Python process. What cannot be read is left out, so that no rule matches it.
-fn read_script(process: &Process, tid: u32, subject: &Subject) -> (Script, Option<PathBuf>) {
-    let interpreter_prefix = || program_prefix(&interpreter(process, tid, subject));
-    match named_script(subject.argv.get(1..).unwrap_or_default()) {
-        Named::Nothing => (Script::None, interpreter_prefix()),
-        Named::Command => (Script::Command, interpreter_prefix()),
-        Named::Stdin => (Script::Stdin, interpreter_prefix()),
-        Named::Module(name) => {
-            let script = name.into_string().map_or(Script::None, Script::Module);
-            (script, interpreter_prefix())
-        }
-        // A script answers for the environment that it lies in: otherwise a copy called pip anywhere on the disk
-        // would speak for the environment of the interpreter that it is run with.
-        Named::Path(path) => match absolute(tid, &path).and_then(|path| fs::canonicalize(path).ok()) {
-            Some(path) => {
-                let prefix = program_prefix(&path);
-                (Script::File(path), prefix)
-            }
-            None => (Script::None, None),
-        },
-    }
+fn inode(path: &Path) -> io::Result<(u64, u64)> {
+    fs::metadata(path).map(|file| (file.dev(), file.ino()))
 }
 
 /// The interpreter as it was called, which tells a virtual environment's python from the base one that both run:
 /// `argv[0]`, looked up as CPython does. Believed only if it is the very file that runs.
-fn interpreter(process: &Process, tid: u32, subject: &Subject) -> PathBuf {
-    let is_exe = |path: &Path| {
-        fs::metadata(path).is_ok_and(|file| (file.dev(), file.ino()) == (subject.exe.dev, subject.exe.ino))
-    };
+fn interpreter(tid: u32, subject: &Subject, variables: &[OsString]) -> PathBuf {
+    let is_exe = |path: &Path| inode(path).is_ok_and(|file| file == (subject.exe.dev, subject.exe.ino));
     let called = match subject.argv.first() {
         Some(name) if name.as_bytes().contains(&b'/') => absolute(tid, name).filter(|path| is_exe(path)),
         Some(name) => {
-            let search_path = read_list(process, "environ").ok().and_then(|list| {
-                list.iter().find_map(|entry| entry.as_bytes().strip_prefix(b"PATH=").map(<[u8]>::to_vec))
-            });
+            let search_path = variables.iter().find_map(|entry| entry.as_bytes().strip_prefix(b"PATH="));
             search_path.and_then(|list| {
-                std::env::split_paths(OsStr::from_bytes(&list)).map(|dir| dir.join(name)).find(|path| is_exe(path))
+                std::env::split_paths(OsStr::from_bytes(list)).map(|dir| dir.join(name)).find(|path| is_exe(path))
             })
         }
         None => None,
@@ -160,22 +202,56 @@ fn interpreter(process: &Process, tid: u32, subject: &Subject) -> PathBuf {
         .unwrap_or_else(|| subject.exe.path.clone())
 }
 
-fn absolute(tid: u32, path: &OsStr) -> Option<PathBuf> {
-    if Path::new(path).is_absolute() {
-        return Some(path.into());
+/// Variables that bring code into a program that is not its own: what the dynamic loader takes in (ld.so(8)), and what
+/// CPython imports or runs at its start (`python --help-env`). An empty value counts as none, as it does for them.
+const LOADER: [&str; 13] = [
+    "LD_PRELOAD",
+    "LD_AUDIT",
+    "LD_LIBRARY_PATH",
+    "GCONV_PATH",
+    "PYTHONPATH",
+    "PYTHONHOME",
+    "PYTHONSTARTUP",
+    "PYTHONUSERBASE",
+    "PYTHONPLATLIBDIR",
+    "PYTHONEXECUTABLE",
+    "PYTHONWARNINGS",
+    "PYTHONBREAKPOINT",
+    "PYTHONINSPECT",
+];
+
+fn loader(variables: &List) -> Vec<&'static str> {
+    let is_set = |name: &&str| {
+        let value = |entry: &OsString| {
+            let rest = entry.as_bytes().strip_prefix(name.as_bytes())?.strip_prefix(b"=")?;
+            (!rest.is_empty()).then_some(())
+        };
+        variables.strings.iter().find_map(value).is_some()
+    };
+    let mut found: Vec<&str> = LOADER.into_iter().filter(is_set).collect();
+    if variables.is_cut {
+        found.push("(more variables than are read)");
     }
-    fs::read_link(format!("/proc/{tid}/cwd")).ok().map(|cwd| cwd.join(path))
+    found
 }
 
 /// A list of NUL-terminated strings: `cmdline`, `environ`. Any bytes.
-fn read_list(process: &Process, name: &'static str) -> Result<Vec<OsString>, Box<dyn std::error::Error + Send + Sync>> {
+struct List {
+    strings: Vec<OsString>,
+    /// There was more than [`MAX_BLOCK`].
+    is_cut: bool,
+}
+
+fn read_list(process: &Process, name: &'static str) -> Result<List, Box<dyn std::error::Error + Send + Sync>> {
     let mut bytes = Vec::new();
     process.open_relative(name)?.take(MAX_BLOCK).read_to_end(&mut bytes)?;
+    let is_cut = bytes.len() as u64 == MAX_BLOCK;
     let bytes = bytes.strip_suffix(&[0]).unwrap_or(&bytes);
     if bytes.is_empty() {
-        return Ok(Vec::new());
+        return Ok(List { strings: Vec::new(), is_cut });
     }
-    Ok(bytes.split(|byte| *byte == 0).map(|part| OsString::from_vec(part.to_vec())).collect())
+    let strings = bytes.split(|byte| *byte == 0).map(|part| OsString::from_vec(part.to_vec())).collect();
+    Ok(List { strings, is_cut })
 }
 
 fn ancestors(mut ppid: u32) -> Vec<Ancestor> {
@@ -188,52 +264,16 @@ fn ancestors(mut ppid: u32) -> Vec<Ancestor> {
     chain
 }
 
-/// The lines of `/proc/PID/status` that identify a process. Read raw: the name line holds whatever bytes the process
-/// chose.
-struct Status {
-    tgid: u32,
-    ppid: u32,
-    uids: Uids,
-}
-
-impl Status {
-    fn read(process: &Process) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let mut bytes = Vec::new();
-        process.open_relative("status")?.take(MAX_BLOCK).read_to_end(&mut bytes)?;
-        Self::parse(&bytes).ok_or_else(|| "no Tgid, PPid and Uid lines".into())
-    }
-
-    fn parse(bytes: &[u8]) -> Option<Self> {
-        let (mut tgid, mut ppid, mut uids) = (None, None, None);
-        for line in bytes.split(|byte| *byte == b'\n') {
-            let Ok(line) = std::str::from_utf8(line) else { continue };
-            let Some((key, value)) = line.split_once(':') else { continue };
-            let mut numbers = value.split_ascii_whitespace().map_while(|word| word.parse::<u32>().ok());
-            match key {
-                "Tgid" => tgid = numbers.next(),
-                "PPid" => ppid = numbers.next(),
-                "Uid" => {
-                    uids = Some(Uids {
-                        real: numbers.next()?,
-                        effective: numbers.next()?,
-                        saved: numbers.next()?,
-                        fs: numbers.next()?,
-                    });
-                }
-                _ => {}
-            }
-        }
-        Some(Status { tgid: tgid?, ppid: ppid?, uids: uids? })
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn ourselves() {
-        let subject = subject_of_thread(nix::unistd::gettid().as_raw().cast_unsigned()).unwrap();
+        let resolver = Resolver::new(Vec::new(), true).unwrap();
+        let subject = resolver.subject_of_thread(nix::unistd::gettid().as_raw().cast_unsigned()).unwrap();
+        assert!(subject.in_user_namespace && !subject.traced);
+        assert_eq!(subject.parent.unwrap().pid, subject.parents[0].pid);
         assert_eq!(subject.pid, std::process::id());
         assert_eq!(subject.exe.path, std::env::current_exe().unwrap());
         assert!(subject.exe.at_path);
@@ -244,17 +284,19 @@ mod tests {
 
     #[test]
     fn a_process_that_does_not_exist() {
-        assert!(matches!(subject_of_thread(0), Err(Unresolved::OtherPidNamespace)));
-        assert!(matches!(subject_of_thread(0x7fff_fff0), Err(Unresolved::Proc { .. })));
-        assert!(matches!(subject_of_author(1, None), Err(Unresolved::Gone)));
+        let resolver = Resolver::new(Vec::new(), false).unwrap();
+        assert!(matches!(resolver.subject_of_thread(0), Err(Unresolved::OtherPidNamespace)));
+        assert!(matches!(resolver.subject_of_thread(0x7fff_fff0), Err(Unresolved::Proc { .. })));
+        assert!(matches!(resolver.subject_of_author(1, None), Err(Unresolved::Gone)));
     }
 
     #[test]
-    fn a_name_line_of_any_bytes_hides_nothing() {
-        let status = b"Name:\t\xff\\nUid: 9\nTgid:\t7\nPPid:\t1\nUid:\t1\t2\t3\t4\n";
-        let status = Status::parse(status).unwrap();
-        assert_eq!((status.tgid, status.ppid), (7, 1));
-        assert_eq!(status.uids, Uids { real: 1, effective: 2, saved: 3, fs: 4 });
-        assert!(Status::parse(b"Tgid:\t7\n").is_none());
+    fn variables_that_bring_code_in() {
+        let list = |entries: &[&str], is_cut| List { strings: entries.iter().map(Into::into).collect(), is_cut };
+        let clean =
+            list(&["PATH=/usr/bin", "LD_PRELOAD=", "MY_LD_PRELOAD=x", "PYTHONPATHS=x", "PYTHONUNBUFFERED=1"], false);
+        assert_eq!(loader(&clean), [""; 0]);
+        assert_eq!(loader(&list(&["PYTHONPATH=x", "LD_AUDIT=y"], false)), ["LD_AUDIT", "PYTHONPATH"]);
+        assert_eq!(loader(&list(&["A=b"], true)).len(), 1);
     }
 }

@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::{ALONE, alone, from, load_ok, source};
 use crate::config::{Config, check};
-use crate::model::{Access, Exe, Request, Script, Site, Subject, Uids, Verdict};
+use crate::model::{Access, Program, Request, Script, Site, Subject, Uids, Verdict};
 use crate::policy::Rule;
 
 #[test]
@@ -39,7 +39,7 @@ fn the_effective_policy_loads_back() {
     assert_renders_back(&load_ok(&[]));
     let odd = alone(
         "max_size = 4097\n[log]\nsyslog = false\njson = \"/a\\\"b\\\\\\u0007\"\n[[deny]]\nname = \"ü \\\"#\"\n\
-                     uid = [0, 7]\nsites = [\"/srv/[]]*\"]\nscope = \"same-environment\"\naccess = [\"read\", \"symlink\"]\n",
+                     uid = [0, 7]\nsites = [\"/srv/[]]*\"]\nfile = [\"ü.pth\"]\ncontainers = true\nscope = \"same-environment\"\naccess = [\"read\", \"symlink\"]\n",
     );
     assert_renders_back(&load_ok(&[&odd]));
     let replaced = load_ok(&["[[deny]]\nname = \"none\"\naccess = [\"write\", \"rename\", \"link\"]\n"]);
@@ -57,17 +57,15 @@ fn verdict(
     prefix: &str,
 ) -> Verdict {
     let subject = Subject {
-        pid: 1,
-        start_time: 1,
-        exe: Exe { path: exe.into(), dev: 1, ino: 1, at_path: true },
-        script,
         environment: Some(environment.into()),
-        argv: Vec::new(),
         uids: Uids { real: uid, effective: uid, saved: uid, fs: uid },
-        parents: Vec::new(),
+        ..Subject::running(exe, script)
     };
     let site = Site { path: site.into(), prefix: prefix.into(), owner: uid };
-    config.policy.decide(&Request { subject: &subject, site: &site, access: Access::Write }).verdict
+    config
+        .policy
+        .decide(&Request { subject: &subject, site: &site, name: "x.pth".as_ref(), access: Access::Write })
+        .verdict
 }
 
 #[test]
@@ -76,7 +74,7 @@ fn the_built_in_policy_lets_installers_in_and_nobody_else() {
     let system = ("/usr/lib/python3/dist-packages", "/usr");
     let venv = ("/opt/app/lib/python3.11/site-packages", "/opt/app");
     let module = |name: &str| Script::Module(name.to_owned());
-    let script = |path: &str| Script::File(path.into());
+    let script = |path: &str| Script::File(Program::at(path));
     for (exe, script, environment, uid, site, expected) in [
         ("/usr/bin/dpkg", Script::None, "/usr", 0, system, Verdict::Allow),
         ("/usr/bin/dpkg", Script::None, "/usr", 1000, system, Verdict::Deny),
@@ -110,7 +108,16 @@ fn any_rule_text() -> impl Strategy<Value = String> {
         "[a-z]{1,2}",
         prop::collection::vec(glob.clone(), 0..3),
         prop::collection::vec(glob, 0..2),
-        prop::sample::select(vec!["", "uid = [0]\n", "uid = \"any\"\n", "scope = \"any\"\n", "module = [\"m\"]\n"]),
+        prop::sample::select(vec![
+            "",
+            "uid = [0]\n",
+            "uid = \"any\"\n",
+            "scope = \"any\"\n",
+            "module = [\"m\"]\n",
+            "owner = \"root\"\nfile = [\"a.pth\"]\n",
+            "environment = \"any\"\ncontainers = true\nscope = \"any\"\n",
+            "parent = [\"pip\"]\nscript = [\"-c\"]\n",
+        ]),
         access,
         prop::sample::select(vec!["", "content = \"any\"\n"]),
     )

@@ -128,13 +128,59 @@ fn keys_that_would_do_nothing_are_refused() {
         ("[protect]\ncustomize = true", 2),
         ("[protect]\ncontainers = false", 2),
         ("[response]\non_violation = \"deny\"", 1),
-        ("[[allow]]\nname = \"x\"\nenvironment = \"clean\"", 3),
-        ("[[allow]]\nname = \"x\"\nparent = []", 3),
-        ("[[allow]]\nname = \"x\"\ncontainers = false", 3),
     ] {
         let message = faults(text);
         assert!(message.starts_with(&format!("f1:{line}: unknown field")), "{text}: {message}");
     }
+}
+
+#[test]
+fn lists_of_programs_are_shared_extended_and_replaced() {
+    let rule = |exe: &str| format!("[[deny]]\nname = \"x\"\nexe = [{exe:?}, \"/z\"]\naccess = [\"write\"]\n");
+    let exe = |texts: &[&str]| -> Vec<String> {
+        let config = load_ok(texts);
+        let rule = config.policy.rules().iter().find(|rule| &*rule.name == "x").unwrap();
+        rule.exe.iter().map(|glob| glob.as_str().to_owned()).collect()
+    };
+    let first = alone(&format!("[programs]\nmine = [\"/a\", \"/b\"]\n{}", rule("@mine")));
+    assert_eq!(exe(&[&first]), ["/a", "/b", "/z"]);
+    assert_eq!(exe(&[&first, "[programs]\nmine = [\"/c\", \"@mine\"]\n"]), ["/c", "/a", "/b", "/z"]);
+    assert_eq!(exe(&[&first, "[programs]\nmine = [\"/c\"]\n"]), ["/c", "/z"], "a later file's list holds for all");
+    let pythons = |texts: &[&str]| {
+        let config = load_ok(texts);
+        let exe = config.policy.rules().iter().find(|rule| &*rule.name == "pip").unwrap().exe.clone();
+        exe.iter().any(|glob| glob.as_str() == "/srv/bin/python3*")
+    };
+    assert!(pythons(&["[programs]\npython = [\"@python\", \"/srv/bin/python3*\"]\n"]) && !pythons(&[]));
+    for (text, fault) in [
+        (rule("@none"), "f1:3: there is no list \"none\": define it in [programs], or name one of python"),
+        ("[programs]\nx = [\"@x\"]\n".to_owned(), "f1:2: there is no list \"x\""),
+        ("[programs]\n\"X y\" = [\"/a\"]\n".to_owned(), "f1:2: programs: a list's name"),
+        ("[programs]\nx = []\n".to_owned(), "f1:2: programs.x is empty"),
+        (format!("[programs]\nx = [\"a\"]\n{}", rule("@x")), "f1:5: exe: \"a\" must be an absolute path"),
+    ] {
+        let message = faults(&text);
+        assert!(message.starts_with(fault), "{text}: {message}");
+    }
+}
+
+#[test]
+fn children_follow_the_rule_that_replaces_their_parents() {
+    let child = "[[allow]]\nname = \"child\"\nexe = [\"/usr/bin/python3\"]\nscript = [\"-c\"]\nparent = [\"PARENT\"]\n\
+                 access = [\"write\"]\ncontent = \"any\"\n";
+    for (parent, fault) in [
+        ("nobody", "f1:1: rule \"child\": parent \"nobody\": there is no such rule"),
+        ("child", "f1:1: rule \"child\": parent \"child\": that rule has a parent itself"),
+    ] {
+        assert!(faults(&child.replace("PARENT", parent)).starts_with(fault));
+    }
+    let text = child.replace("parent = [\"PARENT\"]\n", "");
+    assert!(faults(&text).contains("f1:4: script: \"-c\" is whatever stands on a command line"), "{}", faults(&text));
+    let wider = "[[allow]]\nname = \"my-dpkg\"\nexe = [\"/usr/bin/dpkg*\"]\nowner = \"any\"\nenvironment = \"any\"\n\
+                 access = [\"write\", \"rename\", \"link\"]\ncontent = \"any\"\n";
+    let config = load_ok(&[wider, &child.replace("PARENT", "dpkg")]);
+    let rule = config.policy.rules().iter().find(|rule| &*rule.name == "child").unwrap();
+    assert_eq!(rule.parent, [Arc::from("my-dpkg")]);
 }
 
 #[test]

@@ -51,6 +51,18 @@ fn rules_say_what_they_are_about() {
         ("[[deny]]\nname = \"x\"\nmodule = [\"p*\"]\naccess = [\"read\"]\n", "f1:3: module: \"p*\" is not"),
         ("[[deny]]\nname = \"x\"\ncontent = \"any\"\naccess = [\"write\"]\n", "f1:3: content limits"),
         ("[[allow]]\nname = \"x\"\nexe = [\"/x\"]\naccess = [\"link\"]\n", "f1:1: allow rule \"x\" does not say what"),
+        ("[[deny]]\nname = \"x\"\nowner = \"root\"\naccess = [\"read\"]\n", "f1:3: owner limits whom"),
+        ("[[deny]]\nname = \"x\"\nenvironment = \"any\"\naccess = [\"read\"]\n", "f1:3: environment limits whom"),
+        ("[[deny]]\nname = \"x\"\nfile = [\"*.pth\"]\naccess = [\"read\"]\n", "f1:3: file: \"*.pth\" is not"),
+        ("[[deny]]\nname = \"x\"\nparent = []\naccess = [\"read\"]\n", "f1:3: parent is empty"),
+        (
+            "[[allow]]\nname = \"x\"\nexe = [\"/x\"]\nowner = \"me\"\naccess = [\"read\"]\n",
+            "f1:4: owner must be \"root\" or \"user\" or \"any\"",
+        ),
+        (
+            "[[allow]]\nname = \"x\"\nexe = [\"/x\"]\nscope = \"same-environment\"\ncontainers = true\naccess = [\"read\"]\n",
+            "f1:1: rule \"x\": with containers = true",
+        ),
         (
             "[[allow]]\nname = \"x\"\nexe = [\"/x\"]\naccess = [\"read\"]\ncontent = \"any\"\n",
             "f1:5: content limits what a writer brings",
