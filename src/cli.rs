@@ -2,9 +2,9 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
 
-use crate::model::Mode;
+use crate::model::{Access, Mode};
 
 /// Keeps attackers out of Python's start-up path.
 ///
@@ -36,6 +36,40 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Tell which rule answers a request, and why those before it do not. Exit status 1: denied
+    #[command(group(ArgGroup::new("who").required(true).args(["pid", "exe"])))]
+    Explain {
+        /// Ask this policy file instead of those under /etc/pthguard
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// What is asked for
+        #[arg(long, value_enum, default_value = "write")]
+        access: AccessName,
+        /// The startup file; it need not exist
+        #[arg(long, value_name = "PATH")]
+        path: PathBuf,
+        /// A process that runs
+        #[arg(long, value_name = "PID")]
+        pid: Option<u32>,
+        /// Or a program that might: its executable
+        #[arg(long, value_name = "PATH")]
+        exe: Option<PathBuf>,
+        /// The script that it runs
+        #[arg(long, value_name = "PATH", requires = "exe", conflicts_with_all = ["module", "command"])]
+        script: Option<PathBuf>,
+        /// The module that it runs with -m
+        #[arg(long, value_name = "NAME", requires = "exe", conflicts_with = "command")]
+        module: Option<String>,
+        /// It runs a command line, with -c
+        #[arg(long, requires = "exe")]
+        command: bool,
+        /// The effective user id that it runs with
+        #[arg(long, value_name = "UID", requires = "exe", default_value_t = 0)]
+        uid: u32,
+        /// Answer in JSON
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 /// A mode, as it is typed.
@@ -52,6 +86,36 @@ impl From<ModeName> for Mode {
         match name {
             ModeName::Enforce => Mode::Enforce,
             ModeName::Audit => Mode::Audit,
+        }
+    }
+}
+
+/// An access, as it is typed.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum AccessName {
+    /// Read what is not approved.
+    Read,
+    /// Open for writing, or create.
+    Write,
+    /// Rename or exchange.
+    Rename,
+    /// Make a hard link.
+    Link,
+    /// Make a symbolic link.
+    Symlink,
+    /// Make a FIFO, socket or device.
+    Special,
+}
+
+impl From<AccessName> for Access {
+    fn from(name: AccessName) -> Self {
+        match name {
+            AccessName::Read => Access::Read,
+            AccessName::Write => Access::Write,
+            AccessName::Rename => Access::Rename,
+            AccessName::Link => Access::Link,
+            AccessName::Symlink => Access::Symlink,
+            AccessName::Special => Access::Special,
         }
     }
 }

@@ -43,6 +43,7 @@
 //! | deadline | the oldest request's due time | no |
 //! | watch | notifications | no |
 //! | arrivals | notices from the watch | disks |
+//! | programs | a minute to pass: which files are the policy's programs now? | disks |
 //! | audit | records | disks, sockets |
 //! | main | signals | no |
 //!
@@ -81,5 +82,7 @@ pub mod watch;
 pub mod gate;
 
 pub mod daemon;
+
+pub mod explain;
 
 pub mod cli;

@@ -19,6 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("watch", &["model", "fanotify", "approvals", "audit"]),
     ("gate", &["model", "fanotify", "policy", "config", "content", "resolve", "approvals", "audit", "watch"]),
     ("daemon", &["model", "fanotify", "policy", "config", "resolve", "approvals", "audit", "watch", "gate"]),
+    ("explain", &["model", "policy", "config", "resolve", "audit"]),
     ("cli", &["model"]),
 ];
 

@@ -162,8 +162,7 @@ fn assemble(
     let (send, notices) = bounded(NOTICES);
     let startup = config.protect.startup.clone();
     let watch = Watch::new(group, Arc::clone(&gate), Arc::clone(&listing), startup, send, Arc::clone(&counters));
-    let executables = config.policy.rules().iter().flat_map(|rule| &rule.exe).map(|glob| glob.as_str().to_owned());
-    let resolver = Resolver::new(executables.collect(), config.policy.asks_for_parents());
+    let resolver = Resolver::new(config.policy.executables(), config.policy.asks_for_parents());
     let resolver = resolver.map_err(system("cannot read /proc/self/ns/user (is /proc mounted?)"))?;
     let quarantine = Quarantine::open(&config.state_dir, config.protect.max_size)
         .map_err(system(format!("cannot open {}/quarantine", config.state_dir.display())))?;

@@ -13,6 +13,7 @@
 
 #![forbid(unsafe_code)]
 
+mod explain;
 mod glob;
 mod rule;
 mod shadow;
@@ -45,6 +46,12 @@ impl Policy {
     #[must_use]
     pub fn rules(&self) -> &[Rule] {
         &self.rules
+    }
+
+    /// The globs of all executables that rules name.
+    #[must_use]
+    pub fn executables(&self) -> Vec<String> {
+        self.rules.iter().flat_map(|rule| &rule.exe).map(|glob| glob.as_str().to_owned()).collect()
     }
 
     /// Whether some rule asks what started a process.

@@ -120,8 +120,10 @@ fn an_interpreter_is_known_by_script_or_module() {
     }
 }
 
+type Forge = fn(&mut Subject);
+
 /// What makes an honest process one that may be another, and the word for it.
-fn forgeries() -> Vec<(Distrust, fn(&mut Subject))> {
+fn forgeries() -> Vec<(Distrust, Forge)> {
     vec![
         (Distrust::NotAtPath, |subject| subject.exe.at_path = false),
         (Distrust::UserNamespace, |subject| subject.in_user_namespace = false),

@@ -3,6 +3,8 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 
+use crate::model::Script;
+
 /// The prefix of the environment that a site directory belongs to: `/srv/app` for
 /// `/srv/app/lib/python3.11/site-packages`, `/usr` for `/usr/lib/python3/dist-packages`.
 ///
@@ -26,6 +28,16 @@ pub(super) fn program_prefix(program: &Path) -> Option<PathBuf> {
     let dir = program.parent()?;
     let is_bin = matches!(dir.file_name().and_then(OsStr::to_str), Some("bin" | "sbin"));
     is_bin.then(|| dir.parent().map(Path::to_owned)).flatten()
+}
+
+/// The environment that a program would belong to: its script's, or that of the interpreter under the name that it is
+/// called by.
+#[must_use]
+pub fn program_environment(exe: &Path, script: &Script) -> Option<PathBuf> {
+    match script {
+        Script::File(file) => program_prefix(&file.path).or_else(|| program_prefix(exe)),
+        Script::None | Script::Module(_) | Script::Command | Script::Stdin => program_prefix(exe),
+    }
 }
 
 #[cfg(test)]

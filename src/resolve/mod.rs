@@ -15,7 +15,8 @@ mod script;
 mod status;
 mod subject;
 
-pub use environment::site_prefix;
+pub use environment::{program_environment, site_prefix};
 pub use intent::{Intent, intent};
 pub use place::OpenedAs;
+pub use program::program_at;
 pub use subject::{Resolver, Unresolved};

@@ -24,6 +24,16 @@ pub(super) fn executable(tid: u32, known: &KnownPrograms) -> io::Result<Program>
     program(tid, &exe, &exe.metadata()?, known)
 }
 
+/// A program as it would be if somebody ran it now, by its path; root's, if there is none yet.
+#[must_use]
+pub fn program_at(path: &Path) -> Program {
+    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
+    let file = fs::metadata(&path).ok();
+    let (dev, ino) = file.as_ref().map_or((0, 0), |file| (file.dev(), file.ino()));
+    let writers = file.map_or(Writers::Root, |file| writers_of(Path::new("/"), &path, &file));
+    Program { path, dev, ino, at_path: true, seen_as: None, writers }
+}
+
 /// A script that a thread's process names, looked up the way that the process does: below its own root directory, from
 /// its own working directory. `None` if there is no such file; a directory or archive with a `__main__.py` is none, its
 /// name says nothing of what is in it.
