@@ -5,16 +5,18 @@
 use std::path::{Path, PathBuf};
 
 use pthguard::config::{BUILT_IN, Config, Source};
-use pthguard::policy::shadows;
+use pthguard::policy::{PathGlob, shadows};
 
 fn policy_files() -> Vec<PathBuf> {
-    let mut files: Vec<PathBuf> = std::fs::read_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join("policy"))
-        .unwrap()
+    let policy = Path::new(env!("CARGO_MANIFEST_DIR")).join("policy");
+    let mut files: Vec<PathBuf> = [policy.clone(), policy.join("drop-ins")]
+        .iter()
+        .flat_map(|dir| std::fs::read_dir(dir).unwrap())
         .map(|entry| entry.unwrap().path())
         .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
         .collect();
     files.sort();
-    assert!(!files.is_empty());
+    assert!(files.len() > 1);
     files
 }
 
@@ -33,6 +35,49 @@ fn each_loads_alone_or_on_top_of_the_default() {
         } else {
             Config::from_sources(&[source]).unwrap();
         }
+    }
+}
+
+/// Whoever installs them all gets them all: none stands in another's way.
+#[test]
+fn the_drop_ins_load_together() {
+    let drop_ins: Vec<Source> =
+        policy_files().iter().filter(|file| !file.ends_with("default.toml")).map(|file| source(file)).collect();
+    let config = Config::from_sources(&drop_ins).unwrap();
+    assert_eq!(config.overridden, []);
+}
+
+#[test]
+fn the_default_guards_where_interpreters_look() {
+    let config = Config::from_sources(&[]).unwrap();
+    let globs: Vec<PathGlob> = config.protect.sites.iter().map(|glob| PathGlob::new(glob).unwrap()).collect();
+    for site in [
+        // The directories of the two public detection rules.
+        "/usr/local/lib/python3.11/dist-packages",
+        "/usr/lib/python3/dist-packages",
+        "/usr/lib/python2.7/dist-packages",
+        "/usr/local/lib/python3.12/site-packages",
+        "/usr/lib/python3.6/site-packages",
+        "/home/a/.local/lib/python3.11/site-packages",
+        "/opt/app/lib/python3.9/site-packages",
+        // What they miss.
+        "/usr/lib64/python3.12/site-packages",
+        "/usr/local/lib64/python3.12/site-packages",
+        "/usr/lib/pypy3.9/dist-packages",
+        "/usr/lib64/pypy3.10/site-packages",
+        "/usr/local/lib/python3.13t/site-packages",
+        "/root/.local/lib/python3.11/site-packages",
+        "/srv/app/venv/lib/python3.11/site-packages",
+        "/home/a/project/.venv/lib/python3.14/site-packages",
+        "/home/a/.cache/pypoetry/virtualenvs/x-1-py3.11/lib/python3.11/site-packages",
+        "/opt/conda/envs/ml/lib/python3.11/site-packages",
+        "/home/a/miniforge3/envs/ml/lib/python3.11/site-packages",
+        "/root/.pyenv/versions/3.11.7/lib/python3.11/site-packages",
+        "/home/a/.local/share/uv/tools/ruff/lib/python3.12/site-packages",
+        "/home/a/.local/share/pipx/venvs/black/lib/python3.11/site-packages",
+        "/opt/pipx/venvs/black/lib/python3.11/site-packages",
+    ] {
+        assert!(globs.iter().any(|glob| glob.matches(site)), "{site}");
     }
 }
 
