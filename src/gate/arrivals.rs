@@ -102,11 +102,14 @@ impl Guard {
             self.superseded(&site, arrival);
             return;
         }
+        let found = self.examine(&site, arrival);
+        if matches!(found, Found::Settled) {
+            return; // the gate decides about what it stands in for, too
+        }
         let displaced = self.parts.watch.tracker().take_displaced(site.id, name);
-        let accepted = match self.examine(&site, arrival) {
+        let accepted = match found {
             Found::Newcomer(newcomer) => self.judge_newcomer(&site, arrival, newcomer, displaced),
-            Found::Settled => true,
-            Found::Gone => false,
+            Found::Settled | Found::Gone => false,
         };
         if displaced && !accepted && self.parts.mode == Mode::Enforce {
             self.put_back(&site, name);
@@ -293,7 +296,7 @@ impl Guard {
     }
 
     /// Puts an approved file back that a denied newcomer replaced.
-    fn put_back(&self, site: &SiteDir, name: &OsStr) {
+    pub(super) fn put_back(&self, site: &SiteDir, name: &OsStr) {
         let Some(approval) = self.parts.approvals.get(site.approvals, name) else { return };
         let restored = self.parts.approvals.bytes(approval.sha256).and_then(|bytes| {
             let announce = |file| self.parts.watch.tracker().expect_approved(file);

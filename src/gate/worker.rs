@@ -77,7 +77,7 @@ impl Guard {
                 self.parts.watch.tracker().grant(&waiting.file, Some(permit));
             }
             (Verdict::Deny, Mode::Audit) => self.parts.watch.tracker().grant(&waiting.file, None),
-            (Verdict::Deny, Mode::Enforce) if created => self.remove_leftover(waiting, &places),
+            (Verdict::Deny, Mode::Enforce) if created => self.undo_creation(waiting, &places),
             (Verdict::Deny, Mode::Enforce) => {}
         }
         let granted = self.reply(decision.verdict) == Reply::Allow;
@@ -113,8 +113,9 @@ impl Guard {
     }
 
     /// A denied create leaves an empty file with the final name behind. While its creator waits for the answer it
-    /// can only be empty.
-    fn remove_leftover(&self, waiting: &Waiting, places: &[Place]) {
+    /// can only be empty. If that process had removed an approved file of that name before (pip moves the old version
+    /// out of the way), that comes back before the creator goes on: it may have thrown away all it knew of it.
+    fn undo_creation(&self, waiting: &Waiting, places: &[Place]) {
         // Before it goes, so that the notice of its creation is known to be this one's.
         if let Some(entry) = self.parts.watch.tracker().get_mut(&waiting.file) {
             entry.fresh = false;
@@ -124,6 +125,9 @@ impl Guard {
             match self.parts.quarantine.remove_leftover(&site, name, &waiting.file) {
                 Ok(Quarantined::Removed | Quarantined::Kept(_) | Quarantined::Elsewhere) => {}
                 Err(_) => self.parts.counters.failed(Failure::Quarantine), // it stays, empty and unreadable
+            }
+            if self.parts.watch.tracker().take_displaced(site.id, name) {
+                self.put_back(&site, name);
             }
         }
     }

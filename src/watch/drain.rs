@@ -256,10 +256,10 @@ impl Watch {
             let gone = has(libc::FAN_DELETE) && !site.holds(&name, &file);
             self.appeared(state, &site, &name, file, How::Created, author);
             if gone {
-                state.tracker.vanish(site.id, &name, Some(&file));
+                state.tracker.vanish(site.id, &name, Some(&file), pid);
             }
         } else if has(libc::FAN_DELETE) {
-            state.tracker.vanish(site.id, &name, target.as_ref());
+            state.tracker.vanish(site.id, &name, target.as_ref(), pid);
             if pid != std::process::id() {
                 self.send(state, Notice::Removed { site: site.id, name, author });
             }
@@ -279,7 +279,7 @@ impl Watch {
             if is_ours {
                 state.tracker.taken_aside(site.id, &name, target.as_ref());
             } else {
-                state.tracker.vanish(site.id, &name, target.as_ref());
+                state.tracker.vanish(site.id, &name, target.as_ref(), author.pid);
                 if let Some(file) = &target {
                     state.tracker.rename_away(file);
                 }
@@ -326,7 +326,7 @@ impl Watch {
     }
 
     fn appeared(&self, state: &mut State, site: &SiteDir, name: &OsStr, file: FileId, how: How, author: Author) {
-        state.tracker.appear(file, site.id, name);
+        state.tracker.appear(file, site.id, name, author.pid);
         self.mark(&mut state.tracker, site, name, &file);
         if how == How::Created
             && let Some(entry) = state.tracker.get_mut(&file)
@@ -368,7 +368,7 @@ impl Watch {
     /// Tracks a file that was found in a directory, rather than told of.
     pub fn track(&self, site: &SiteDir, name: &OsStr, file: FileId) {
         let mut state = self.lock();
-        state.tracker.appear(file, site.id, name);
+        state.tracker.appear(file, site.id, name, 0);
         self.mark(&mut state.tracker, site, name, &file);
     }
 

@@ -16,9 +16,10 @@ const GRACE: Duration = Duration::from_secs(60);
 /// With more nameless files than this, the shorter time counts.
 const CROWD: usize = 65_536;
 const CROWDED_GRACE: Duration = Duration::from_secs(2);
-/// How long after an approved file went away a denied newcomer at its name counts as its replacement: an exchange is
-/// told as a departure and an arrival.
-const REPLACEMENT: Duration = Duration::from_secs(5);
+/// How long after a process took an approved file away a denied newcomer of its own at that name counts as the
+/// replacement. An exchange is told as a departure and an arrival; an installer removes the old version of a package
+/// before it writes the new one, which takes as long as the package is large.
+const REPLACEMENT: Duration = Duration::from_secs(600);
 /// Names remembered for one file; more are a storm of renames or links.
 const MAX_NAMES: usize = 32;
 
@@ -89,6 +90,14 @@ impl TrackedFile {
     }
 }
 
+/// How an approved file lost its name.
+#[derive(Clone, Copy, Debug)]
+struct Departure {
+    at: Instant,
+    /// The process that took it away, 0 for one that is not known.
+    by: u32,
+}
+
 /// The table.
 #[derive(Debug, Default)]
 pub struct Tracker {
@@ -96,8 +105,8 @@ pub struct Tracker {
     occupants: HashMap<Place, FileId>,
     /// Names whose approved file was replaced by a newcomer that has not been accepted.
     displaced: HashSet<Place>,
-    /// Names whose approved file went away, and when.
-    departed: HashMap<Place, Instant>,
+    /// Names whose approved file went away.
+    departed: HashMap<Place, Departure>,
     pending_in: HashMap<SiteId, u32>,
 }
 
@@ -151,8 +160,8 @@ impl Tracker {
         entry.nameless_since = Some(Instant::now());
     }
 
-    /// A file got a startup name. Returns the file that had it.
-    pub fn appear(&mut self, file: FileId, site: SiteId, name: &OsStr) -> Option<FileId> {
+    /// A file got a startup name, from process `by` (0: not known). Returns the file that had it.
+    pub fn appear(&mut self, file: FileId, site: SiteId, name: &OsStr, by: u32) -> Option<FileId> {
         let place = (site, name.to_owned());
         let replaced = self.occupants.insert(place.clone(), file).filter(|before| *before != file);
         if let Some(before) = replaced {
@@ -161,7 +170,12 @@ impl Tracker {
             }
             self.lose_name(&before);
         }
-        if self.departed.remove(&place).is_some_and(|at| at.elapsed() < REPLACEMENT) {
+        // What one process removed is not for another's newcomer to bring back: an administrator may have deleted a
+        // file on purpose that an attacker's watcher then writes anew.
+        let is_replacement =
+            |departure: &&Departure| by != 0 && departure.by == by && departure.at.elapsed() < REPLACEMENT;
+        if self.departed.get(&place).filter(is_replacement).is_some() {
+            self.departed.remove(&place);
             self.displaced.insert(place.clone());
         }
         let entry = self.files.entry(file).or_default();
@@ -218,13 +232,13 @@ impl Tracker {
         }
     }
 
-    /// A name is gone; with `file`, only if that file had it.
-    pub fn vanish(&mut self, site: SiteId, name: &OsStr, file: Option<&FileId>) -> Option<FileId> {
+    /// A name is gone, by process `by` (0: not known); with `file`, only if that file had it.
+    pub fn vanish(&mut self, site: SiteId, name: &OsStr, file: Option<&FileId>, by: u32) -> Option<FileId> {
         let place = (site, name.to_owned());
         let occupant = self.lose_occupant(&place, file)?;
         self.displaced.remove(&place);
         if self.files.get(&occupant).is_some_and(|occupant| occupant.approved) {
-            self.departed.insert(place, Instant::now());
+            self.departed.insert(place, Departure { at: Instant::now(), by });
         }
         Some(occupant)
     }
@@ -308,7 +322,7 @@ impl Tracker {
         let is_gone = |(of, name): &&Place| *of == site && !found.contains(name);
         let gone: Vec<OsString> = self.occupants.keys().filter(is_gone).map(|(_, name)| name.clone()).collect();
         for name in gone {
-            self.vanish(site, &name, None);
+            self.vanish(site, &name, None, 0);
         }
     }
 
@@ -317,7 +331,7 @@ impl Tracker {
     ///
     /// To be called only when no permission event waits unread: its file may be one of them.
     pub fn due(&mut self, now: Instant) -> Vec<FileId> {
-        self.departed.retain(|_, at| now.saturating_duration_since(*at) < REPLACEMENT);
+        self.departed.retain(|_, departure| now.saturating_duration_since(departure.at) < REPLACEMENT);
         let nameless = self.files.values().filter(|entry| entry.nameless_since.is_some()).count();
         let grace = if nameless > CROWD { CROWDED_GRACE } else { GRACE };
         self.files.iter().filter(|(_, entry)| entry.is_due(now, grace)).map(|(file, _)| *file).collect()
@@ -336,6 +350,7 @@ mod tests {
     use crate::fanotify::Handle;
 
     const SITE: SiteId = SiteId(0);
+    const PID: u32 = 7;
 
     fn file(number: u8) -> FileId {
         FileId { fsid: 1, handle: Handle::new(1, &[number; 8]).unwrap() }
@@ -345,12 +360,12 @@ mod tests {
     fn a_rename_over_an_approved_file_and_back() {
         let mut tracker = Tracker::default();
         let name = OsStr::new("x.pth");
-        assert_eq!(tracker.appear(file(1), SITE, name), None);
-        assert_eq!(tracker.appear(file(2), SITE, name), Some(file(1)));
+        assert_eq!(tracker.appear(file(1), SITE, name, PID), None);
+        assert_eq!(tracker.appear(file(2), SITE, name, PID), Some(file(1)));
         assert_eq!(tracker.current_names(&file(1)), []);
         assert!(tracker.get(&file(1)).is_some(), "an opener may still come with it");
-        assert_eq!(tracker.vanish(SITE, name, Some(&file(1))), None, "it is not that file's name any more");
-        assert_eq!(tracker.vanish(SITE, name, Some(&file(2))), Some(file(2)));
+        assert_eq!(tracker.vanish(SITE, name, Some(&file(1)), PID), None, "it is not that file's name any more");
+        assert_eq!(tracker.vanish(SITE, name, Some(&file(2)), PID), Some(file(2)));
         assert_eq!(tracker.occupant(SITE, name), None);
     }
 
@@ -358,12 +373,12 @@ mod tests {
     fn an_exchange_swaps_the_names_whatever_the_order() {
         let mut tracker = Tracker::default();
         let (a, b) = (OsStr::new("a.pth"), OsStr::new("b.pth"));
-        tracker.appear(file(1), SITE, a);
-        tracker.appear(file(2), SITE, b);
-        tracker.vanish(SITE, a, Some(&file(1)));
-        tracker.appear(file(1), SITE, b);
-        tracker.vanish(SITE, b, Some(&file(2)));
-        tracker.appear(file(2), SITE, a);
+        tracker.appear(file(1), SITE, a, PID);
+        tracker.appear(file(2), SITE, b, PID);
+        tracker.vanish(SITE, a, Some(&file(1)), PID);
+        tracker.appear(file(1), SITE, b, PID);
+        tracker.vanish(SITE, b, Some(&file(2)), PID);
+        tracker.appear(file(2), SITE, a, PID);
         assert_eq!((tracker.occupant(SITE, a), tracker.occupant(SITE, b)), (Some(file(2)), Some(file(1))));
     }
 
@@ -371,17 +386,17 @@ mod tests {
     fn a_file_is_forgotten_only_after_the_grace_time_and_never_while_it_has_a_name() {
         let mut tracker = Tracker::default();
         let later = Instant::now() + GRACE + Duration::from_secs(1);
-        tracker.appear(file(1), SITE, OsStr::new("x.pth"));
+        tracker.appear(file(1), SITE, OsStr::new("x.pth"), PID);
         assert!(tracker.due(later).is_empty());
-        tracker.vanish(SITE, OsStr::new("x.pth"), None);
+        tracker.vanish(SITE, OsStr::new("x.pth"), None, PID);
         assert!(tracker.due(Instant::now()).is_empty());
         tracker.queue_notice(&file(1), SITE);
         assert!(tracker.due(later).is_empty(), "a notice about it is under way");
         tracker.settle_notice(&file(1), SITE);
         assert_eq!(tracker.due(later), [file(1)]);
-        tracker.appear(file(1), SITE, OsStr::new("x.pth"));
+        tracker.appear(file(1), SITE, OsStr::new("x.pth"), PID);
         assert!(tracker.forget(&file(1)).is_none(), "it has come back");
-        tracker.vanish(SITE, OsStr::new("x.pth"), None);
+        tracker.vanish(SITE, OsStr::new("x.pth"), None, PID);
         assert!(tracker.forget(&file(1)).is_some());
         assert!(tracker.is_empty());
     }
@@ -390,27 +405,40 @@ mod tests {
     fn a_displaced_file_comes_back_once_and_not_after_a_removal() {
         let mut tracker = Tracker::default();
         let name = OsStr::new("x.pth");
-        tracker.appear(file(1), SITE, name);
-        tracker.appear(file(2), SITE, name);
+        tracker.appear(file(1), SITE, name, PID);
+        tracker.appear(file(2), SITE, name, PID);
         assert!(!tracker.take_displaced(SITE, name), "it was not approved");
         tracker.get_mut(&file(2)).unwrap().approved = true;
-        tracker.appear(file(3), SITE, name);
-        tracker.appear(file(4), SITE, name);
+        tracker.appear(file(3), SITE, name, PID);
+        tracker.appear(file(4), SITE, name, PID);
         assert!(tracker.take_displaced(SITE, name), "however many newcomers there were");
         assert!(!tracker.take_displaced(SITE, name));
         tracker.displace(SITE, name);
         tracker.taken_aside(SITE, name, None);
         assert!(tracker.take_displaced(SITE, name), "the guard's own doing is no removal");
-        tracker.appear(file(4), SITE, name);
+        tracker.appear(file(4), SITE, name, PID);
         tracker.displace(SITE, name);
-        tracker.vanish(SITE, name, None);
+        tracker.vanish(SITE, name, None, PID);
         assert!(!tracker.take_displaced(SITE, name));
+    }
+
+    #[test]
+    fn what_is_removed_comes_back_only_when_its_remover_is_denied_a_replacement() {
+        let name = OsStr::new("x.pth");
+        for (remover, newcomer, comes_back) in [(7, 7, true), (7, 8, false), (0, 0, false)] {
+            let mut tracker = Tracker::default();
+            tracker.appear(file(1), SITE, name, 1);
+            tracker.get_mut(&file(1)).unwrap().approved = true;
+            tracker.vanish(SITE, name, None, remover);
+            tracker.appear(file(2), SITE, name, newcomer);
+            assert_eq!(tracker.take_displaced(SITE, name), comes_back, "{remover} {newcomer}");
+        }
     }
 
     #[test]
     fn content_is_final_when_every_writer_passed_the_gate_and_is_gone() {
         let mut tracker = Tracker::default();
-        tracker.appear(file(1), SITE, OsStr::new("x.pth"));
+        tracker.appear(file(1), SITE, OsStr::new("x.pth"), PID);
         let is_final = |tracker: &Tracker| tracker.get(&file(1)).unwrap().is_final();
         tracker.probed(&file(1), 0);
         assert!(!is_final(&tracker), "without a mark a writer may come unseen");
@@ -426,7 +454,7 @@ mod tests {
     #[test]
     fn a_permit_is_tainted_by_whoever_has_none() {
         let mut tracker = Tracker::default();
-        tracker.appear(file(1), SITE, OsStr::new("x.pth"));
+        tracker.appear(file(1), SITE, OsStr::new("x.pth"), PID);
         let permit = || Permit { rule: "pip".into(), pids: vec![7], places: vec![], tainted: false };
         tracker.grant(&file(1), Some(permit()));
         tracker.grant(&file(1), Some(permit()));
@@ -440,7 +468,7 @@ mod tests {
     fn the_names_of_one_file_are_bounded() {
         let mut tracker = Tracker::default();
         for number in 0..100 {
-            tracker.appear(file(1), SITE, OsStr::new(&format!("{number}.pth")));
+            tracker.appear(file(1), SITE, OsStr::new(&format!("{number}.pth")), PID);
         }
         assert_eq!(tracker.get(&file(1)).unwrap().names.len(), MAX_NAMES);
     }

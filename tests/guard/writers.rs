@@ -235,3 +235,28 @@ fn impostors_of_a_permitted_executable() {
     // A shell's redirection opens the file before tee is executed: the opener is the shell.
     assert_refused("opened before exec", &evil, Command::new("sh").args(["-c", "exec tee > \"$1\"", "sh"]).arg(&evil));
 }
+
+/// Installers remove the old version of a file before they write the new one. If that is denied the old one comes back;
+/// what somebody else removed on purpose does not.
+#[test]
+fn what_a_denied_writer_removed_first_comes_back() {
+    let place = Place::new();
+    let guard = Config::new(&place).start();
+    let venv = &place.venvs[0];
+    let victim = venv.site.join("victim.pth");
+    let before = fs::metadata(&victim).unwrap();
+    let upgrade = "import os, sys; os.unlink(sys.argv[1]); open(sys.argv[1], 'w').write('import os')";
+    for _ in 0..3 {
+        let done = run(Command::new(&venv.python).args(["-S", "-c", upgrade]).arg(&victim));
+        assert!(done.stderr.contains("Operation not permitted"), "{}", done.stderr);
+        assert_eq!(fs::read(&victim).expect("back, and readable"), place.victim());
+        let after = fs::metadata(&victim).unwrap();
+        assert_eq!((after.mode(), after.uid(), after.mtime()), (before.mode(), before.uid(), before.mtime()));
+    }
+    guard.wait_record("", &["restore"], Some("victim.pth"));
+
+    run(Command::new("rm").arg(&victim)).result().unwrap();
+    let write = "import sys; open(sys.argv[1], 'w').write('import os')";
+    assert_refused("another process", &victim, Command::new(&venv.python).args(["-S", "-c", write]).arg(&victim));
+    assert_eq!(guard.quarantine(), Vec::<PathBuf>::new());
+}
