@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::audit::escape;
 use crate::config::{self, Config};
-use crate::model::{Access, Decision, Reason, Request, Script, Site, Subject, Uids, Verdict};
+use crate::model::{Access, Decision, Reason, Request, Script, Site, Subject, Uids, Verdict, Writers};
 use crate::policy::{Mismatch, PathGlob, Rule};
 use crate::resolve::{Resolver, Unresolved, program_at, program_environment, site_prefix};
 
@@ -177,6 +177,7 @@ fn subject(config: &Config, who: &Who) -> Result<Subject, ExplainError> {
                 in_user_namespace: true,
                 traced: false,
                 loader: Vec::new(),
+                code: Writers::Root,
                 parent: None,
                 parents: Vec::new(),
             })

@@ -205,6 +205,9 @@ pub struct Subject {
     pub traced: bool,
     /// The variables in its environment that bring code into a program from outside: `LD_PRELOAD`, `PYTHONPATH`.
     pub loader: Vec<&'static str>,
+    /// Who could have written the code that is mapped in it, where that is looked at: in programs of ordinary users that
+    /// are no interpreters.
+    pub code: Writers,
     /// What started it, with the same facts but without its own parents. Only where a rule asks for it.
     pub parent: Option<Box<Subject>>,
     /// Parents, nearest first.
@@ -289,6 +292,8 @@ pub enum Distrust {
     ProgramWritable,
     /// Its environment loads code from outside of the program.
     LoaderEnvironment,
+    /// Code is mapped in it that somebody could have written who has no say in the site directory.
+    ForeignCode,
 }
 
 impl Distrust {
@@ -301,6 +306,7 @@ impl Distrust {
             Distrust::Traced => "traced",
             Distrust::ProgramWritable => "program-writable",
             Distrust::LoaderEnvironment => "loader-environment",
+            Distrust::ForeignCode => "foreign-code",
         }
     }
 
@@ -315,6 +321,7 @@ impl Distrust {
                 "somebody else than root or the site directory's owner can change its executable or script"
             }
             Distrust::LoaderEnvironment => "its environment (LD_PRELOAD, PYTHONPATH or the like) brings other code in",
+            Distrust::ForeignCode => "code runs in it that is not root's nor the site directory's owner's",
         }
     }
 }
@@ -571,6 +578,7 @@ impl Subject {
             in_user_namespace: true,
             traced: false,
             loader: Vec::new(),
+            code: Writers::Root,
             parent: None,
             parents: Vec::new(),
         }

@@ -88,7 +88,7 @@ fn distrusted(distrust: Distrust, subject: &Subject) -> String {
             files().filter_map(|file| Some(format!("{}: {}", shown(file), who(file)?))).collect()
         }
         Distrust::LoaderEnvironment => subject.loader.iter().map(|name| (*name).to_owned()).collect(),
-        Distrust::UserNamespace | Distrust::Traced => Vec::new(),
+        Distrust::UserNamespace | Distrust::Traced | Distrust::ForeignCode => Vec::new(),
     };
     if details.is_empty() {
         return distrust.explanation().to_owned();

@@ -115,10 +115,10 @@ impl Owner {
         }
     }
 
-    fn trusts(self, file: &Program, site: &Site) -> bool {
+    fn trusts(self, writers: Writers, site: &Site) -> bool {
         match self {
-            Owner::Root => file.writers == Writers::Root,
-            Owner::User => file.writers == Writers::Root || file.writers == Writers::User(site.owner),
+            Owner::Root => writers == Writers::Root,
+            Owner::User => writers == Writers::Root || writers == Writers::User(site.owner),
             Owner::Any => true,
         }
     }
@@ -377,11 +377,12 @@ impl Rule {
             (is_there(&subject.exe) && script.is_none_or(is_there), Distrust::NotAtPath),
             (!subject.traced, Distrust::Traced),
             (
-                self.owner.trusts(&subject.exe, site)
-                    && script.is_none_or(|file| is_of_site(file) || self.owner.trusts(file, site)),
+                self.owner.trusts(subject.exe.writers, site)
+                    && script.is_none_or(|file| is_of_site(file) || self.owner.trusts(file.writers, site)),
                 Distrust::ProgramWritable,
             ),
             (self.environment.trusts(subject), Distrust::LoaderEnvironment),
+            (self.owner.trusts(subject.code, site), Distrust::ForeignCode),
         ];
         conditions.into_iter().try_for_each(|(holds, distrust)| require(holds, Mismatch::Distrust(distrust)))
     }

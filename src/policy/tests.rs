@@ -131,6 +131,8 @@ fn forgeries() -> Vec<(Distrust, Forge)> {
         (Distrust::ProgramWritable, |subject| subject.exe.writers = Writers::Others),
         (Distrust::ProgramWritable, |subject| subject.exe.writers = Writers::User(1000)),
         (Distrust::LoaderEnvironment, |subject| subject.loader = vec!["LD_PRELOAD"]),
+        (Distrust::ForeignCode, |subject| subject.code = Writers::Others),
+        (Distrust::ForeignCode, |subject| subject.code = Writers::User(1000)),
     ]
 }
 

@@ -101,7 +101,9 @@ fn writers(file: &Metadata) -> Writers {
         return Writers::Others;
     }
     match (file.mode() & libc::S_IWGRP != 0, file.gid()) {
-        (false, _) | (true, 0) => owner,
+        (false, _) => owner,
+        // With an access control list these bits are its mask, and anybody may be meant.
+        (true, 0) => Writers::Others,
         // Where every user has a group of his own, as most distributions do it, the group has the user's number.
         (true, group) if group == file.uid() => owner,
         (true, _) => Writers::Others,

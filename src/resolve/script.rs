@@ -19,6 +19,9 @@ pub(super) enum Named {
     Stdin,
 }
 
+/// Options of `-X` that say what is imported: whatever the script is, other code runs.
+const IMPORTING: [&[u8]; 2] = [b"pycache_prefix", b"presite"];
+
 /// Reads the arguments after `argv[0]`.
 ///
 /// An option that this list does not know is taken to have no argument; what then looks like the script was not run
@@ -40,9 +43,12 @@ pub(super) fn named_script(args: &[OsString]) -> Named {
                         b'c' => return Named::Command,
                         b'm' if attached.is_empty() => return args.next().map_or(Named::Nothing, module),
                         b'm' => return module(attached),
+                        // It goes on with standard input after the script.
+                        b'i' => return Named::Stdin,
                         b'W' | b'X' => {
-                            if attached.is_empty() {
-                                args.next();
+                            let value = if attached.is_empty() { args.next().unwrap_or_default() } else { attached };
+                            if *flag == b'X' && IMPORTING.iter().any(|option| value.starts_with(option)) {
+                                return Named::Nothing;
                             }
                             break;
                         }
@@ -67,7 +73,8 @@ fn module(bytes: &[u8]) -> Named {
 /// Whether an executable of this name takes a Python command line.
 pub(super) fn is_python(exe_name: &OsStr) -> bool {
     let name = exe_name.as_bytes();
-    name.starts_with(b"python") || name.starts_with(b"pypy")
+    // platform-python is what RHEL 8 runs dnf with.
+    [&b"python"[..], b"pypy", b"platform-python"].iter().any(|python| name.starts_with(python))
 }
 
 #[cfg(test)]
@@ -95,7 +102,9 @@ mod tests {
         assert_eq!(named(&["-", "/usr/bin/pip"]), Named::Stdin);
         assert_eq!(named(&["--", "setup.py"]), Named::Path("setup.py".into()));
         assert_eq!(named(&["--check-hash-based-pycs", "never", "a.py"]), Named::Path("a.py".into()));
-        assert_eq!(named(&["-i"]), Named::Nothing);
+        assert_eq!(named(&["-i", "/usr/bin/pip"]), Named::Stdin);
+        assert_eq!(named(&["-Xpycache_prefix=/tmp", "-m", "pip"]), Named::Nothing);
+        assert_eq!(named(&["-X", "presite=x", "/usr/bin/pip"]), Named::Nothing);
         assert_eq!(named(&[]), Named::Nothing);
         assert_eq!(named(&["-m"]), Named::Nothing);
     }

@@ -14,12 +14,13 @@ use std::path::{Path, PathBuf};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use procfs::process::Process;
 
+use super::code::writers_of_code;
 use super::environment::program_prefix;
 use super::known::KnownPrograms;
 use super::program::{absolute, executable, script};
 use super::script::{Named, is_python, named_script};
 use super::status::Status;
-use crate::model::{Ancestor, Script, Subject};
+use crate::model::{Ancestor, Script, Subject, Writers};
 
 /// How many parents are looked up.
 const MAX_ANCESTORS: usize = 12;
@@ -131,8 +132,9 @@ impl Resolver {
             argv: argv.strings,
             uids: status.uids,
             in_user_namespace: user_namespace.map_err(|error| failed("ns/user")(error.into()))? == self.user_namespace,
-            traced: status.tracer != 0,
+            traced: is_traced(status.tgid),
             loader: loader(&variables),
+            code: Writers::Root,
             parent: None,
             parents: Vec::new(),
         };
@@ -140,6 +142,10 @@ impl Resolver {
             (subject.script, subject.environment) = self.read_script(tid, &subject, &variables.strings);
         } else {
             subject.environment = program_prefix(&subject.exe.path);
+            // An interpreter's code is the script's; and root needs no tricks.
+            if subject.uids.effective != 0 {
+                subject.code = writers_of_code(tid).map_err(|error| failed("maps")(error.into()))?;
+            }
         }
         Ok((subject, status.ppid))
     }
@@ -167,6 +173,14 @@ impl Resolver {
             },
         }
     }
+}
+
+/// Whether somebody traces a thread of a process: its memory is all threads'.
+fn is_traced(tgid: u32) -> bool {
+    let Ok(tasks) = fs::read_dir(format!("/proc/{tgid}/task")) else { return true };
+    let status = |id: OsString| Status::read(&open(id.to_str()?.parse().ok()?).ok()?).ok();
+    // A thread that is gone already does nothing any more.
+    tasks.flatten().filter_map(|task| status(task.file_name())).any(|status| status.tracer != 0)
 }
 
 fn is_alive(pidfd: BorrowedFd<'_>) -> bool {
@@ -202,9 +216,9 @@ fn interpreter(tid: u32, subject: &Subject, variables: &[OsString]) -> PathBuf {
         .unwrap_or_else(|| subject.exe.path.clone())
 }
 
-/// Variables that bring code into a program that is not its own: what the dynamic loader takes in (ld.so(8)), and what
-/// CPython imports or runs at its start (`python --help-env`). An empty value counts as none, as it does for them.
-const LOADER: [&str; 13] = [
+/// Variables that bring code into a program that is not its own: what the dynamic loader takes in (ld.so(8)), what
+/// CPython imports or runs at its start (`python --help-env`), what OpenSSL loads (openssl-env(7)). An empty value counts as none, as it does for them.
+const LOADER: [&str; 17] = [
     "LD_PRELOAD",
     "LD_AUDIT",
     "LD_LIBRARY_PATH",
@@ -218,6 +232,10 @@ const LOADER: [&str; 13] = [
     "PYTHONWARNINGS",
     "PYTHONBREAKPOINT",
     "PYTHONINSPECT",
+    "PYTHONPYCACHEPREFIX",
+    "OPENSSL_CONF",
+    "OPENSSL_MODULES",
+    "OPENSSL_ENGINES",
 ];
 
 fn loader(variables: &List) -> Vec<&'static str> {

@@ -2,21 +2,28 @@
 //!
 //! - `ways`: the table of attacks; `attacks`: what each of them is put through
 //! - `writers`: who may write, may: pip, dpkg, uv, and their impostors
+//! - `identity`: who poses as a permitted program; `forgery`: in a user namespace; `programs`: as what an interpreter
+//!   runs; `injection`: honest programs that run somebody else's code
 //! - `state`: baseline, restart, damage
 //! - `life`: start, stop, being stopped, being killed
 //! - `load`: many at once, floods, giants, leases
 //! - `trail`: the audit records
-//! - `harness`, `site`, `plant`, `sys`: what the tests are made of
+//! - `harness`, `site`, `plant`, `stage`, `sys`: what the tests are made of
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "what a test could not check is said")]
 
 mod attacks;
+mod forgery;
 mod harness;
+mod identity;
+mod injection;
 mod life;
 mod load;
 mod plant;
+mod programs;
 mod site;
+mod stage;
 mod state;
 mod sys;
 mod trail;
