@@ -180,6 +180,8 @@ fn subject(config: &Config, who: &Who) -> Result<Subject, ExplainError> {
                 code: Writers::Root,
                 parent: None,
                 parents: Vec::new(),
+                container: None,
+                unit: None,
             })
         }
     }

@@ -180,6 +180,17 @@ pub struct Ancestor {
     pub exe: Option<PathBuf>,
 }
 
+/// A container, as the cgroup of a process names it. For records: nothing is decided by it, because a process names
+/// the cgroups that it makes itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Container {
+    /// What its engine calls it: 64 hexadecimal digits, or a machine's name.
+    pub id: String,
+    /// The engine, where the name of the cgroup tells it: `docker`, `podman`, `containerd`, `cri-o`, `buildah`,
+    /// `systemd-nspawn`, `lxc`.
+    pub runtime: Option<&'static str>,
+}
+
 /// The asking process.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subject {
@@ -212,6 +223,10 @@ pub struct Subject {
     pub parent: Option<Box<Subject>>,
     /// Parents, nearest first.
     pub parents: Vec<Ancestor>,
+    /// The container that it runs in, if its cgroup tells of one.
+    pub container: Option<Container>,
+    /// The systemd unit (service or scope) that it runs in, if its cgroup tells of one.
+    pub unit: Option<String>,
 }
 
 /// What the policy needs to know of a site directory.
@@ -581,6 +596,8 @@ impl Subject {
             code: Writers::Root,
             parent: None,
             parents: Vec::new(),
+            container: None,
+            unit: None,
         }
     }
 }

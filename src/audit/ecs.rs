@@ -45,6 +45,8 @@ struct Document<'a> {
     process: Option<Process<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     user: Option<User>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    container: Option<Container<'a>>,
     host: Host,
     #[serde(skip_serializing_if = "Option::is_none")]
     threat: Option<Threat>,
@@ -117,6 +119,28 @@ struct User {
 }
 
 #[derive(Serialize)]
+struct Container<'a> {
+    id: Text<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    runtime: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    image: Option<ContainerImage<'a>>,
+}
+
+#[derive(Serialize)]
+struct ContainerImage<'a> {
+    name: Text<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hash: Option<ImageHash<'a>>,
+}
+
+/// The schema's form of an image's digests: `sha256:` and the digits.
+#[derive(Serialize)]
+struct ImageHash<'a> {
+    all: [Text<'a>; 1],
+}
+
+#[derive(Serialize)]
 struct Host {
     os: Os,
 }
@@ -149,6 +173,9 @@ struct Pthguard<'a> {
     access: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     script: Option<String>,
+    /// The systemd unit of the process; the schema has no word for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unit: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     policy_generation: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -178,6 +205,7 @@ impl<'a> Document<'a> {
             file: record.object.as_ref().map(File::of),
             process: Process::of(record),
             user: record.uid().map(|uid| User { id: uid.to_string() }),
+            container: Container::of(record),
             host: Host { os: Os { kind: "linux" } },
             threat: violation.then_some(Threat { technique: Technique { id: [TECHNIQUE] } }),
             pthguard: Pthguard::of(record),
@@ -272,6 +300,20 @@ impl<'a> Process<'a> {
     }
 }
 
+impl<'a> Container<'a> {
+    fn of(record: &'a Record) -> Option<Self> {
+        let container = record.subject.as_deref()?.container.as_ref()?;
+        Some(Container {
+            id: escape(container.id.as_bytes()),
+            runtime: container.runtime,
+            image: record.image.as_deref().map(|image| ContainerImage {
+                name: escape_message(&image.name),
+                hash: image.id.as_deref().map(|id| ImageHash { all: [escape_message(id)] }),
+            }),
+        })
+    }
+}
+
 impl<'a> Pthguard<'a> {
     fn of(record: &'a Record) -> Self {
         let subject = record.subject.as_deref();
@@ -283,6 +325,7 @@ impl<'a> Pthguard<'a> {
             mode: record.mode.map(Mode::as_str),
             access: record.access.map(Access::as_str),
             script: subject.and_then(script),
+            unit: subject.and_then(|subject| subject.unit.as_deref()).map(|unit| escape(unit.as_bytes())),
             policy_generation: record.policy_generation.as_deref().map(|name| escape(name.as_bytes())),
             latency_us: record.latency.map(latency_us),
             executes: record.object.as_ref().and_then(|object| object.executes),

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::image::Image;
 use crate::model::{Access, Decision, Mode, Object, Reason, Subject, Verdict};
 
 /// What happened; the words of `event.action`.
@@ -160,6 +161,8 @@ pub struct Record {
     pub subject: Option<Arc<Subject>>,
     /// Who, where nothing but the process id is known.
     pub author: Option<u32>,
+    /// What its container was made from; the auditor looks it up.
+    pub image: Option<Arc<Image>>,
     /// Which file or directory.
     pub object: Option<Object>,
     /// What the file was called before a rename.
@@ -188,6 +191,7 @@ impl Record {
             mode: None,
             subject: None,
             author: None,
+            image: None,
             object: None,
             old_path: None,
             latency: None,

@@ -6,8 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use super::image::Image;
 use super::record::Record;
-use crate::model::{Access, Ancestor, Decision, Mode, Object, Program, Reason, Script, Sha256, Subject, Uids, Verdict};
+use crate::model::{
+    Access, Ancestor, Container, Decision, Mode, Object, Program, Reason, Script, Sha256, Subject, Uids, Verdict,
+};
 
 pub(super) fn subject(uid: u32, ino: u64) -> Arc<Subject> {
     Arc::new(Subject {
@@ -34,10 +37,13 @@ pub(super) fn denied_write(uid: u32, ino: u64) -> Record {
 
 /// Every field set.
 pub(super) fn full() -> Record {
+    let mut subject = Subject::clone(&subject(1000, 11));
+    subject.container = Some(Container { id: "4d".repeat(32), runtime: Some("docker") });
+    subject.unit = Some("docker.service".into());
     let decision = Decision { verdict: Verdict::Deny, rule: Some("no-shells".into()), reason: Reason::Rule };
-    Record::decided(Access::Rename, decision, Mode::Enforce)
+    let record = Record::decided(Access::Rename, decision, Mode::Enforce)
         .at(SystemTime::UNIX_EPOCH + Duration::from_micros(1_774_000_000_123_456))
-        .by(subject(1000, 11))
+        .by(Arc::new(subject))
         .on(Object {
             path: "/srv/app/lib/python3.12/site-packages/evil.pth".into(),
             inode: Some(18_446_744_073_709_551_615),
@@ -49,7 +55,9 @@ pub(super) fn full() -> Record {
         .took(Duration::from_nanos(123_456))
         .under("g7-1f2e3d".into())
         .saying("moved to quarantine")
-        .counting(1)
+        .counting(1);
+    let image = Image { name: "debian:12".into(), id: Some(format!("sha256:{}", "ef".repeat(32))) };
+    Record { image: Some(Arc::new(image)), ..record }
 }
 
 /// Names, arguments and script made of bytes that a log reader must never see raw.
@@ -60,10 +68,11 @@ pub(super) fn hostile(bytes: &[u8]) -> Record {
     subject.script = Script::File(Program::at(text.clone()));
     subject.argv = vec![text.clone(); 3];
     subject.parents = vec![Ancestor { pid: 1, exe: Some(text.clone().into()) }];
+    let lossy = String::from_utf8_lossy(bytes).into_owned();
+    subject.container = Some(Container { id: lossy.clone(), runtime: None });
+    subject.unit = Some(lossy.clone());
     let place = PathBuf::from("/site-packages").join(&text);
-    denied_write(0, 1)
-        .by(Arc::new(subject))
-        .on(Object::at(place))
-        .renamed_from(text.into())
-        .saying(String::from_utf8_lossy(bytes))
+    let record =
+        denied_write(0, 1).by(Arc::new(subject)).on(Object::at(place)).renamed_from(text.into()).saying(lossy.as_str());
+    Record { image: Some(Arc::new(Image { name: lossy.clone(), id: Some(lossy) })), ..record }
 }

@@ -47,12 +47,21 @@ pub fn text_line(record: &Record) -> String {
     line.pairs("latency_us", record.latency.map(latency_us));
     line.text("rule", record.rule.as_deref());
     line.text("script", subject.and_then(|subject| subject.script.display()).as_deref());
+    let container = subject.and_then(|subject| subject.container.as_ref());
+    line.text("container", container.map(|container| brief_id(&container.id)));
+    line.text("image", record.image.as_deref().map(|image| &image.name));
+    line.text("unit", subject.and_then(|subject| subject.unit.as_deref()));
     let parent = subject.and_then(|subject| subject.parents.first());
     line.text("parent", parent.and_then(|parent| parent.exe.as_deref()));
     line.text("from", record.old_path.as_deref());
     line.text("policy", record.policy_generation.as_deref());
     line.text("message", record.message.as_deref());
     line.0
+}
+
+/// The first digits of an id, which is how engines show it and how many they need to find it; a name is kept whole.
+fn brief_id(id: &str) -> &str {
+    if id.len() == 64 { id.get(..12).unwrap_or(id) } else { id }
 }
 
 /// The line for standard error, which has nobody else to say where it comes from.
@@ -106,6 +115,9 @@ mod tests {
             text_line(&sample::denied_write(0, 1)),
             "deny write /usr/lib/python3/dist-packages/x.pth pid=4242 uid=0 exe=/usr/bin/python3.12 \
              reason=no-rule mode=enforce script=\"-m pip\" parent=/usr/bin/dash"
+        );
+        assert!(
+            text_line(&sample::full()).contains(" container=4d4d4d4d4d4d image=debian:12 unit=docker.service parent=")
         );
         assert!(text_line(&sample::full()).ends_with("policy=g7-1f2e3d message=\"moved to quarantine\""));
     }

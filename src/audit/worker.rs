@@ -8,6 +8,7 @@ use crossbeam_channel::{Receiver, never, select};
 
 use super::auditor::Flush;
 use super::health::Sink;
+use super::image::Images;
 use super::limit::Limit;
 use super::record::{Action, Record};
 
@@ -24,6 +25,7 @@ pub(super) struct Worker {
     stopped: Receiver<Instant>,
     sinks: Vec<Box<dyn Sink>>,
     limit: Limit,
+    images: Images,
     dropped: Arc<AtomicU64>,
     /// How many of the dropped ones are in a record already.
     reported: u64,
@@ -37,7 +39,8 @@ impl Worker {
         sinks: Vec<Box<dyn Sink>>,
         dropped: Arc<AtomicU64>,
     ) -> Self {
-        Worker { records, stopped, sinks, limit: Limit::new(), dropped, reported: 0, last_report: None }
+        let (limit, images) = (Limit::new(), Images::new());
+        Worker { records, stopped, sinks, limit, images, dropped, reported: 0, last_report: None }
     }
 
     pub(super) fn run(&mut self) -> Flush {
@@ -68,7 +71,7 @@ impl Worker {
         if self.last_report.is_none_or(|last| now.saturating_duration_since(last) >= TICK) {
             batch.extend(self.report_drops(now));
         }
-        self.write(&batch, now);
+        self.write(batch, now);
     }
 
     /// The last batches, then every count.
@@ -84,7 +87,7 @@ impl Worker {
             let message = format!("stopped before {unwritten} records were written");
             last.push(Record::new(Action::Failure).saying(message).counting(unwritten));
         }
-        self.write(&last, now);
+        self.write(last, now);
         Flush {
             finished: true,
             unwritten,
@@ -105,9 +108,13 @@ impl Worker {
         })
     }
 
-    fn write(&mut self, records: &[Record], now: Instant) {
+    fn write(&mut self, mut records: Vec<Record>, now: Instant) {
+        for record in &mut records {
+            let container = record.subject.as_ref().and_then(|subject| subject.container.as_ref());
+            record.image = container.and_then(|container| self.images.of(container));
+        }
         for sink in &mut self.sinks {
-            sink.write(records, now);
+            sink.write(&records, now);
         }
         for sick in 0..self.sinks.len() {
             if let Some(trouble) = self.sinks[sick].health().trouble() {

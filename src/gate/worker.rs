@@ -63,12 +63,17 @@ impl Guard {
     }
 
     fn decide_write(&self, waiting: &Waiting, truncate: bool) {
-        let Some(subject) = self.subject_of(waiting, Access::Write) else { return };
         let places = self.places_of(waiting);
-        let decision = self.may_write(&subject, &places);
         let object = self.object_of(waiting);
         let is_empty = object.size == Some(0);
         let created = is_empty && self.parts.watch.tracker().get(&waiting.file).is_some_and(|entry| entry.fresh);
+        let Ok(subject) = self.parts.resolver.subject_of_thread(waiting.event.thread()) else {
+            if created && self.reply(self.parts.failure.unresolved.into()) == Reply::Deny {
+                self.undo_creation(waiting, &places);
+            }
+            return self.fail(waiting, Access::Write, Failure::Unresolved);
+        };
+        let decision = self.may_write(&subject, &places);
         match (decision.verdict, self.parts.mode) {
             (Verdict::Allow, _) => {
                 let tainted = !truncate && !is_empty && !self.has_approved_content(waiting);
@@ -170,7 +175,9 @@ impl Guard {
 
     /// Bytes that nobody approved: only a rule with `access = ["read"]` lets a program see them.
     fn decide_unapproved(&self, waiting: &Waiting, content: &Content) {
-        let Some(subject) = self.subject_of(waiting, Access::Read) else { return };
+        let Ok(subject) = self.parts.resolver.subject_of_thread(waiting.event.thread()) else {
+            return self.fail(waiting, Access::Read, Failure::Unresolved);
+        };
         let places = self.places_of(waiting);
         let decision = places
             .iter()
@@ -188,15 +195,5 @@ impl Guard {
         object.sha256 = content.sha256();
         object.executes = object.path.file_name().and_then(|name| content.executes(name));
         self.conclude(waiting, Access::Read, decision, Some(subject), |record| record.on(object));
-    }
-
-    fn subject_of(&self, waiting: &Waiting, access: Access) -> Option<Subject> {
-        match self.parts.resolver.subject_of_thread(waiting.event.thread()) {
-            Ok(subject) => Some(subject),
-            Err(_) => {
-                self.fail(waiting, access, Failure::Unresolved);
-                None
-            }
-        }
     }
 }

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod cgroup;
 mod code;
 mod environment;
 mod intent;

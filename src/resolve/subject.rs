@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use procfs::process::Process;
 
+use super::cgroup::Membership;
 use super::code::writers_of_code;
 use super::environment::program_prefix;
 use super::known::KnownPrograms;
@@ -88,6 +89,7 @@ impl Resolver {
             subject.parent = self.parent(tid, ppid).map(Box::new);
         }
         subject.parents = ancestors(ppid);
+        Membership { container: subject.container, unit: subject.unit } = Membership::of(tid);
         Ok(subject)
     }
 
@@ -137,6 +139,8 @@ impl Resolver {
             code: Writers::Root,
             parent: None,
             parents: Vec::new(),
+            container: None,
+            unit: None,
         };
         if is_python(subject.exe.path.file_name().unwrap_or_default()) {
             (subject.script, subject.environment) = self.read_script(tid, &subject, &variables.strings);

@@ -32,6 +32,7 @@ pub(crate) struct Config {
     budget_ms: u32,
     limit: Duration,
     rules: String,
+    include_default: bool,
     home: PathBuf,
     state: PathBuf,
 }
@@ -46,6 +47,7 @@ impl Config {
             budget_ms: 500,
             limit: GUARD_LIMIT,
             rules: String::new(),
+            include_default: false,
             home: place.path().to_owned(),
             state: place.path().join("state"),
         }
@@ -65,6 +67,13 @@ impl Config {
     #[allow(dead_code, reason = "only the race needs it")]
     pub(crate) fn limit(mut self, limit: Duration) -> Config {
         self.limit = limit;
+        self
+    }
+
+    /// With the built-in rules behind those of the test. The site directories stay the test's own.
+    #[allow(dead_code, reason = "for who is named there only")]
+    pub(crate) fn with_default(mut self) -> Config {
+        self.include_default = true;
         self
     }
 
@@ -101,8 +110,9 @@ impl Config {
     fn write(&self) -> PathBuf {
         let file = self.home.join("pthguard.toml");
         let text = format!(
-            "include_default = false\nmode = {mode:?}\n[protect]\nsites = {sites:?}\nmax_size = \"1MiB\"\n\
+            "include_default = {include_default}\nmode = {mode:?}\n[protect]\nsites = {sites:?}\nmax_size = \"1MiB\"\n\
              [failure]\nbudget_ms = {budget}\n[log]\nsyslog = false\njson = {events:?}\n[state]\ndir = {state:?}\n{rules}",
+            include_default = self.include_default,
             mode = self.mode,
             sites = self.sites,
             budget = self.budget_ms,

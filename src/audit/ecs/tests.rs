@@ -42,6 +42,11 @@ fn names_are_those_of_the_interface() {
             "parent": { "pid": 4000, "executable": "/usr/bin/dash" }
         },
         "user": { "id": "1000" },
+        "container": {
+            "id": "4d".repeat(32),
+            "runtime": "docker",
+            "image": { "name": "debian:12", "hash": { "all": [format!("sha256:{}", "ef".repeat(32))] } }
+        },
         "host": { "os": { "type": "linux" } },
         "threat": { "technique": { "id": ["T1546.018"] } },
         "pthguard": {
@@ -50,6 +55,7 @@ fn names_are_those_of_the_interface() {
             "mode": "enforce",
             "access": "rename",
             "script": "-m pip",
+            "unit": "docker.service",
             "policy_generation": "g7-1f2e3d",
             "latency_us": 123,
             "executes": true,

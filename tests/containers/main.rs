@@ -1,0 +1,24 @@
+//! Containers and chroots: who unpacks an image, who writes inside of a container, and what the guard can tell of them.
+//!
+//! - `docker`: Docker's unpacker and `docker cp` are writers, what runs in a container is none; containerd's unpacker
+//! - `podman`: the same for podman and buildah
+//! - `namespaces`: pid namespaces and chroots, without an engine
+//! - `engine`: a Docker engine of the test's own; `image`: what containers are made from
+//!
+//! The engines keep what they make below a directory of the test, which is bound over their own in a private mount
+//! namespace. An engine that already runs on the machine notices nothing, and nothing is left when the test ends.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(dead_code, reason = "the modules are shared with the other privileged tests")]
+
+mod docker;
+mod engine;
+#[path = "../guard/harness.rs"]
+mod harness;
+mod image;
+mod namespaces;
+mod podman;
+#[path = "../guard/site.rs"]
+mod site;
+#[path = "../guard/sys.rs"]
+mod sys;
