@@ -28,26 +28,19 @@ pub struct PermissionEvent {
     group: Arc<GroupFd>,
     file: OwnedFd,
     thread: u32,
-    mask: u64,
     answered: AtomicBool,
     if_forgotten: Reply,
 }
 
 impl PermissionEvent {
-    pub(super) fn new(group: Arc<GroupFd>, file: OwnedFd, thread: u32, mask: u64, if_forgotten: Reply) -> Self {
-        PermissionEvent { group, file, thread, mask, answered: AtomicBool::new(false), if_forgotten }
+    pub(super) fn new(group: Arc<GroupFd>, file: OwnedFd, thread: u32, if_forgotten: Reply) -> Self {
+        PermissionEvent { group, file, thread, answered: AtomicBool::new(false), if_forgotten }
     }
 
     /// Thread id of the opener; 0 where it lives outside of the daemon's pid namespace.
     #[must_use]
     pub fn thread(&self) -> u32 {
         self.thread
-    }
-
-    /// Whether a directory is being opened.
-    #[must_use]
-    pub fn on_directory(&self) -> bool {
-        self.mask & libc::FAN_ONDIR != 0
     }
 
     /// Whether the event has been answered, by whomever.

@@ -203,7 +203,6 @@ impl PermissionGroup {
                 Arc::clone(&self.fd),
                 file,
                 u32::try_from(event.pid).unwrap_or(0),
-                event.mask,
                 self.if_forgotten,
             )));
         }

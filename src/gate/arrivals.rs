@@ -18,17 +18,17 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Guard;
 use super::content::Content;
+use super::remembered::Known;
 use super::verdict::with_inode;
 use crate::approvals::{Approval, Metadata};
 use crate::audit::{Action, Record, escape_path};
 use crate::fanotify::{FileId, WriteProbe, probe_writers};
-use crate::model::{
-    Access, ArrivalAction, Decision, Failure, Mode, Object, Origin, Reason, Request, Sha256, Subject, Verdict,
-};
-use crate::resolve::Unresolved;
-use crate::watch::{Arrival, Author, How, Notice, Permit, Quarantined, SiteDir, SiteId, reach, restore};
+use crate::model::{Access, ArrivalAction, Decision, Failure, Mode, Object, Origin, Reason, Request, Sha256, Verdict};
+use crate::watch::{Arrival, How, Notice, Permit, Quarantined, SiteDir, SiteId, reach, restore};
 
 const HEARTBEAT: Duration = Duration::from_millis(500);
+/// The shortest time that poll(2) can be told.
+const MIN_WAIT: Duration = Duration::from_millis(1);
 
 /// What is found under the name of a newcomer.
 enum Found {
@@ -52,8 +52,10 @@ impl Guard {
         while !self.is_stopping() {
             self.heartbeats.watch.fetch_add(1, Ordering::Relaxed);
             let mut fds = [self.parts.watch.as_fd(), self.stop.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-            let timeout = PollTimeout::try_from(HEARTBEAT).unwrap_or(PollTimeout::ZERO);
-            if poll(&mut fds, timeout).is_ok_and(|ready| ready > 0) {
+            let wait = self.remembered.next_look().map_or(HEARTBEAT, |wait| wait.clamp(MIN_WAIT, HEARTBEAT));
+            let is_ready = poll(&mut fds, PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO));
+            self.remembered.look(); // before the queue is read: who is alive now has done what is in it
+            if is_ready.is_ok_and(|ready| ready > 0) {
                 self.parts.watch.drain();
             }
             if purged.elapsed() >= HEARTBEAT {
@@ -78,9 +80,8 @@ impl Guard {
                 }
                 Notice::Removed { site, name, author } => {
                     let Some(site) = self.parts.watch.sites.get(site) else { continue };
-                    let subject = self.author(&author).ok();
                     let record = self.note(Action::Deletion, site.path_of(&name));
-                    self.parts.audit.record(with_author(record, subject, author.pid));
+                    self.parts.audit.record(with_author(record, self.author(&author).as_ref(), author.pid));
                 }
                 Notice::SiteLost(site) => self.site_lost(site),
                 Notice::Overflow => self.read_again(),
@@ -176,16 +177,15 @@ impl Guard {
             _ if newcomer.access == Access::Special => {
                 Decision { verdict: Verdict::Deny, rule: None, reason: Reason::SpecialFile }
             }
-            Ok(subject) => {
+            Some(Known { subject, .. }) => {
                 let request = Request { subject, site: &site.facts, name, access: newcomer.access };
                 self.parts.policy.decide(&request)
             }
-            Err(_) => self.unresolved_newcomer(),
+            None => self.unresolved_newcomer(),
         };
-        let subject = author.ok();
         self.count(newcomer.access, decision.verdict);
         let record = self.decided(newcomer.access, decision.clone()).on(newcomer.object.clone());
-        let mut record = with_author(record, subject.clone(), arrival.author.pid);
+        let mut record = with_author(record, author.as_ref(), arrival.author.pid);
         if let How::Renamed { from: Some((from, old)) } = &arrival.how
             && let Some(from) = self.parts.watch.sites.get(*from)
         {
@@ -202,18 +202,14 @@ impl Guard {
             }
             Verdict::Deny if self.parts.mode == Mode::Audit || is_held => false,
             Verdict::Deny => {
-                let author = subject.map_or_else(
+                let author = author.map_or_else(
                     || format!("process {}, which is gone", arrival.author.pid),
-                    |subject| format!("process {}, {}", subject.pid, escape_path(&subject.exe.path)),
+                    |Known { subject, .. }| format!("process {}, {}", subject.pid, escape_path(&subject.exe.path)),
                 );
                 self.expel(site, arrival, &newcomer, decision.reason, &author, displaced);
                 false
             }
         }
-    }
-
-    fn author(&self, author: &Author) -> Result<Subject, Unresolved> {
-        self.parts.resolver.subject_of_author(author.pid, author.pidfd.as_ref().map(AsFd::as_fd))
     }
 
     fn unresolved_newcomer(&self) -> Decision {
@@ -426,9 +422,11 @@ impl Guard {
     }
 }
 
-fn with_author(record: Record, subject: Option<Subject>, pid: u32) -> Record {
-    match subject {
-        Some(subject) => record.by(Arc::new(subject)),
-        None => record.by_pid(pid),
+fn with_author(record: Record, author: Option<&Known>, pid: u32) -> Record {
+    let Some(author) = author else { return record.by_pid(pid) };
+    let record = record.by(Arc::clone(&author.subject));
+    match &author.remark {
+        Some(remark) => record.saying(remark.as_str()),
+        None => record,
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use super::{Guard, Waiting};
+use super::{Guard, Purpose, Waiting};
+use crate::fanotify::Reply;
 use crate::model::{Access, Failure};
 
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -38,7 +39,11 @@ impl Guard {
     }
 
     fn expire(&self, waiting: &std::sync::Arc<Waiting>) {
-        let access = if waiting.event.on_directory() { Access::List } else { Access::Read };
+        if waiting.purpose == Purpose::Maker {
+            waiting.event.answer(Reply::Allow);
+            return;
+        }
+        let access = if waiting.purpose == Purpose::Listing { Access::List } else { Access::Read };
         if self.unpark(waiting) && access == Access::Read {
             self.not_final(waiting);
         } else {

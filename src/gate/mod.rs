@@ -11,6 +11,7 @@
 //!
 //! watch ──▶ arrivals ×1: newcomers judged, quarantined; written files approved; replaced ones put back
 //! deadline ×1: answers what is overdue
+//! remembered: who was at the gate, for newcomers whose author is gone
 //! ```
 //!
 //! *Owns* every permission event from the moment that it is read. *Must not*, between reading and answering, open a
@@ -23,6 +24,7 @@ mod arrivals;
 mod content;
 mod deadline;
 mod parked;
+mod remembered;
 mod stop;
 mod survey;
 mod threads;
@@ -48,6 +50,7 @@ use crate::policy::Policy;
 use crate::resolve::{OpenedAs, Resolver};
 use crate::watch::{Notice, Quarantine, Watch};
 use parked::Parked;
+use remembered::Remembered;
 use stop::Stop;
 use threads::OwnThreads;
 
@@ -55,6 +58,9 @@ use threads::OwnThreads;
 const QUEUE: usize = 4096;
 /// Events that the deadline thread has in view.
 const DEADLINES: usize = 16_384;
+
+/// Threads that have listed a site directory and have not been identified yet.
+const LISTERS: usize = 64;
 
 /// What the gate is made of.
 #[derive(Debug)]
@@ -98,10 +104,13 @@ pub struct Guard {
     own: OwnThreads,
     heartbeats: Heartbeats,
     parked: Parked,
+    remembered: Remembered,
     work: Sender<Arc<Waiting>>,
     queue: Receiver<Arc<Waiting>>,
     deadlines: Sender<Weak<Waiting>>,
     overdue: Receiver<Weak<Waiting>>,
+    listers: Sender<u32>,
+    listed: Receiver<u32>,
     stop: Stop,
 }
 
@@ -113,27 +122,43 @@ struct Waiting {
     due: Instant,
     file: FileId,
     opened: Option<OpenedAs>,
-    /// Whether it may have been opened as a startup file, or only through another hard link of one.
-    as_startup: bool,
+    purpose: Purpose,
+}
+
+/// Why an opener waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// It may have opened a startup file as such.
+    Startup,
+    /// It has opened a startup file, but only through another hard link.
+    OtherLink,
+    /// It wants to list the directory.
+    Listing,
+    /// It makes a file that may get a startup name later. It is looked at, and let through in any case.
+    Maker,
 }
 
 impl Guard {
     /// Puts the gate together. Nothing is answered before [`Guard::start`].
     ///
     /// # Errors
-    /// No descriptor is left (EMFILE, ENFILE).
+    /// No descriptor is left (EMFILE, ENFILE), or /proc is not there.
     pub fn new(parts: Parts) -> io::Result<Arc<Self>> {
         let (work, queue) = bounded(QUEUE);
         let (deadlines, overdue) = bounded(DEADLINES);
+        let (listers, listed) = bounded(LISTERS);
         Ok(Arc::new(Guard {
             parts,
             own: OwnThreads::default(),
             heartbeats: Heartbeats::default(),
             parked: Parked::default(),
+            remembered: Remembered::new()?,
             work,
             queue,
             deadlines,
             overdue,
+            listers,
+            listed,
             stop: Stop::new()?,
         }))
     }

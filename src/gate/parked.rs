@@ -15,8 +15,9 @@ const MAX_PARKED: usize = 8192;
 pub(super) enum On {
     /// News of a file.
     File(FileId),
-    /// That every newcomer in a directory has been dealt with.
-    Site(SiteId),
+    /// That this many newcomers of a directory have been dealt with, those that opens do not show: it is listed as it
+    /// was when the opener came, however many come after.
+    Site(SiteId, u64),
 }
 
 /// The parked openers.
@@ -30,7 +31,7 @@ impl Guard {
         // lock: whatever the order, nobody is parked for what has happened already.
         let mut parked = self.parked.0.lock().unwrap_or_else(PoisonError::into_inner);
         let must_wait = match on {
-            On::Site(site) => self.parts.watch.tracker().is_pending_in(site),
+            On::Site(site, count) => !self.parts.watch.tracker().has_settled(site, count),
             On::File(file) => self
                 .parts
                 .watch
@@ -46,18 +47,17 @@ impl Guard {
 
     /// Something about this file, in this directory, was dealt with.
     pub(super) fn wake(&self, file: &FileId, site: SiteId) {
-        let done = !self.parts.watch.tracker().is_pending_in(site);
+        let is_done = |on: &On| match on {
+            On::File(other) => other == file,
+            On::Site(other, count) => *other == site && self.parts.watch.tracker().has_settled(site, *count),
+        };
         let woken: Vec<_> = {
             let mut parked = self.parked.0.lock().unwrap_or_else(PoisonError::into_inner);
-            parked
-                .extract_if(.., |(on, waiting)| {
-                    waiting.event.is_answered() || *on == On::File(*file) || (done && *on == On::Site(site))
-                })
-                .collect()
+            parked.extract_if(.., |(on, waiting)| waiting.event.is_answered() || is_done(on)).collect()
         };
         for (on, waiting) in woken {
             match on {
-                On::Site(_) => {
+                On::Site(..) => {
                     waiting.event.answer(Reply::Allow);
                 }
                 // A full queue leaves it to the deadline.

@@ -65,6 +65,7 @@ impl Guard {
             self.thread("pth-watch", Guard::run_watch)?,
             self.thread("pth-arrivals", Guard::run_arrivals)?,
             self.thread("pth-programs", Guard::run_programs)?,
+            self.thread("pth-listers", Guard::run_listers)?,
         ];
         for number in 0..WORKERS {
             threads.push(self.thread(&format!("pth-worker-{number}"), Guard::run_worker)?);

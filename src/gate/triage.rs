@@ -10,7 +10,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::content::InCache;
 use super::parked::On;
-use super::{Guard, Waiting};
+use super::{Guard, Purpose, Waiting};
 use crate::fanotify::group::Opening;
 use crate::fanotify::{FileId, PermissionEvent, PermissionGroup, Reply, WriteProbe, probe_writers};
 use crate::model::{Access, Failure, Mode, Verdict};
@@ -18,6 +18,9 @@ use crate::resolve::OpenedAs;
 
 /// How long the thread sleeps at most, so that it is seen to be alive; milliseconds.
 const HEARTBEAT: u16 = 500;
+
+/// With more requests than this in the queue, makers of other files are not looked at.
+const MAKERS: usize = 64;
 
 /// What triage needs to know of a tracked file.
 #[derive(Clone, Copy)]
@@ -35,8 +38,13 @@ impl Guard {
             let mut fds = [self.parts.gate.as_fd(), self.parts.listing.as_fd(), self.stop.as_fd()]
                 .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             let _ = poll(&mut fds, PollTimeout::from(HEARTBEAT));
-            for group in [&self.parts.gate, &self.parts.listing] {
-                self.read_group(group, &mut buffer, &mut openings);
+            self.read_group(&self.parts.gate, &mut buffer, &mut openings);
+            for opening in openings.drain(..) {
+                self.judge(opening, Guard::judge_open);
+            }
+            self.read_group(&self.parts.listing, &mut buffer, &mut openings);
+            for opening in openings.drain(..) {
+                self.judge(opening, Guard::judge_listing);
             }
         }
     }
@@ -53,12 +61,14 @@ impl Guard {
                 std::process::abort();
             }
         }
-        for opening in openings.drain(..) {
-            match opening {
-                Opening::Waiting(event) if event.on_directory() => self.judge_listing(event),
-                Opening::Waiting(event) => self.judge_open(event),
-                Opening::NotOpened(_) => self.parts.counters.failed(Failure::NoDescriptor),
-            }
+    }
+
+    /// Whether a file or a directory is opened the group tells: the kernel does not say it in the event (`FAN_ONDIR`
+    /// is not reported to groups without file identifiers).
+    fn judge(&self, opening: Opening, how: fn(&Guard, PermissionEvent)) {
+        match opening {
+            Opening::Waiting(event) => how(self, event),
+            Opening::NotOpened(_) => self.parts.counters.failed(Failure::NoDescriptor),
         }
     }
 
@@ -79,8 +89,13 @@ impl Guard {
         let looks_like_startup = opened.as_ref().is_none_or(|opened| self.parts.watch.may_be_startup(opened.name()));
         self.parts.watch.drain();
         let mut entry = self.look_up(&file);
+        let due = received + self.parts.failure.budget;
         if entry.is_none() && !looks_like_startup {
-            event.answer(Reply::Allow);
+            if is_being_made(&event) {
+                self.hand_over_maker(Waiting { event, received, due, file, opened, purpose: Purpose::Maker });
+            } else {
+                event.answer(Reply::Allow);
+            }
             return;
         }
         if entry.is_some() != looks_like_startup {
@@ -102,8 +117,8 @@ impl Guard {
                 return;
             }
         }
-        let due = received + self.parts.failure.budget;
-        self.hand_to_worker(Waiting { event, received, due, file, opened, as_startup });
+        let purpose = if as_startup { Purpose::Startup } else { Purpose::OtherLink };
+        self.hand_to_worker(Waiting { event, received, due, file, opened, purpose });
     }
 
     fn look_up(&self, file: &FileId) -> Option<Tracked> {
@@ -120,10 +135,27 @@ impl Guard {
         }
     }
 
+    /// A worker has a look at who makes a file, before it goes on and perhaps renames the file and ends. Where there is
+    /// no room it goes on at once: requests come first.
+    fn hand_over_maker(&self, waiting: Waiting) {
+        let waiting = Arc::new(waiting);
+        let is_handed_over = self.work.len() < MAKERS
+            && self.deadlines.try_send(Arc::downgrade(&waiting)).is_ok()
+            && self.work.try_send(Arc::clone(&waiting)).is_ok();
+        if !is_handed_over {
+            waiting.event.answer(Reply::Allow);
+        }
+    }
+
     /// An interpreter lists the directory before it opens startup files. Newcomers that raise no event when they are
     /// opened (symbolic links, FIFOs) are dealt with first.
     fn judge_listing(&self, event: PermissionEvent) {
-        if self.own.contains(event.thread()) || self.parts.mode == Mode::Audit {
+        if self.own.contains(event.thread()) {
+            event.answer(Reply::Allow);
+            return;
+        }
+        let _ = self.listers.try_send(event.thread()); // whom there is no room for is not remembered
+        if self.parts.mode == Mode::Audit {
             event.answer(Reply::Allow);
             return;
         }
@@ -135,11 +167,17 @@ impl Guard {
             return;
         };
         let due = received + self.parts.failure.budget;
-        let waiting = Arc::new(Waiting { event, received, due, file: dir, opened: None, as_startup: false });
-        if !self.park(&waiting, On::Site(site)) {
+        let waiting = Arc::new(Waiting { event, received, due, file: dir, opened: None, purpose: Purpose::Listing });
+        let newcomers = self.parts.watch.tracker().unseen_newcomers(site);
+        if !self.park(&waiting, On::Site(site, newcomers)) {
             waiting.event.answer(Reply::Allow);
         } else if self.deadlines.try_send(Arc::downgrade(&waiting)).is_err() {
             self.fail(&waiting, Access::List, Failure::QueueFull);
         }
     }
+}
+
+/// Whether a file is empty and somebody writes it. What is not empty, as modules are, costs one fstat.
+fn is_being_made(event: &PermissionEvent) -> bool {
+    nix::sys::stat::fstat(event).is_ok_and(|file| file.st_size == 0) && probe_writers(event) == WriteProbe::Writers
 }

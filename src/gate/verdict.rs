@@ -5,7 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Guard, Waiting};
+use super::{Guard, Purpose, Waiting};
 use crate::audit::{Action, Outcome, Record};
 use crate::fanotify::Reply;
 use crate::model::{Access, Decision, Failure, FailureAction, Mode, Object, Reason, Subject, Verdict};
@@ -45,7 +45,7 @@ impl Guard {
         waiting: &Waiting,
         access: Access,
         decision: Decision,
-        subject: Option<Subject>,
+        subject: Option<Arc<Subject>>,
         describe: impl FnOnce(Record) -> Record,
     ) -> bool {
         let is_answer = waiting.event.answer(self.reply(decision.verdict));
@@ -58,7 +58,7 @@ impl Guard {
         }
         let mut record = self.decided(access, decision).took(waiting.received.elapsed());
         record = match subject {
-            Some(subject) => record.by(Arc::new(subject)),
+            Some(subject) => record.by(subject),
             None => record.by_pid(waiting.event.thread()),
         };
         self.parts.audit.record(describe(record));
@@ -107,7 +107,7 @@ impl Guard {
 
     /// The path that a record names: in a guarded directory if the file has a place there.
     pub(super) fn path_of(&self, waiting: &Waiting) -> PathBuf {
-        if waiting.event.on_directory() {
+        if waiting.purpose == Purpose::Listing {
             let site = self.parts.watch.sites.by_file(&waiting.file);
             return site.map(|site| site.facts.path.clone()).unwrap_or_default();
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::content::Content;
 use super::parked::On;
-use super::{Guard, Waiting};
+use super::{Guard, Purpose, Waiting};
 use crate::audit::Action;
 use crate::fanotify::{Reply, WriteProbe, probe_writers};
 use crate::model::{Access, Decision, Failure, Mode, Reason, Request, Subject, Verdict};
@@ -28,6 +28,11 @@ impl Guard {
     }
 
     fn decide(&self, waiting: &Arc<Waiting>) {
+        if waiting.purpose == Purpose::Maker {
+            let _ = self.identify(waiting.event.thread()); // whoever cannot be identified is not remembered
+            waiting.event.answer(Reply::Allow);
+            return;
+        }
         let probe = self.probe(waiting);
         // Nobody has the file open for writing, this opener included: it reads.
         let intent = if probe == WriteProbe::NoWriters {
@@ -35,7 +40,7 @@ impl Guard {
         } else {
             intent(waiting.event.thread(), waiting.received + self.parts.failure.budget / 2)
         };
-        if !waiting.as_startup && (intent == Intent::Read || !self.has_startup_name(waiting)) {
+        if waiting.purpose != Purpose::Startup && (intent == Intent::Read || !self.has_startup_name(waiting)) {
             if intent != Intent::Read {
                 self.parts.watch.tracker().grant(&waiting.file, None); // it may come back
             }
@@ -67,7 +72,7 @@ impl Guard {
         let object = self.object_of(waiting);
         let is_empty = object.size == Some(0);
         let created = is_empty && self.parts.watch.tracker().get(&waiting.file).is_some_and(|entry| entry.fresh);
-        let Ok(subject) = self.parts.resolver.subject_of_thread(waiting.event.thread()) else {
+        let Ok(subject) = self.identify(waiting.event.thread()) else {
             if created && self.reply(self.parts.failure.unresolved.into()) == Reply::Deny {
                 self.undo_creation(waiting, &places);
             }
@@ -175,7 +180,7 @@ impl Guard {
 
     /// Bytes that nobody approved: only a rule with `access = ["read"]` lets a program see them.
     fn decide_unapproved(&self, waiting: &Waiting, content: &Content) {
-        let Ok(subject) = self.parts.resolver.subject_of_thread(waiting.event.thread()) else {
+        let Ok(subject) = self.identify(waiting.event.thread()) else {
             return self.fail(waiting, Access::Read, Failure::Unresolved);
         };
         let places = self.places_of(waiting);

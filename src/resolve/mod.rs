@@ -9,6 +9,7 @@
 mod cgroup;
 mod code;
 mod environment;
+mod identity;
 mod intent;
 mod known;
 mod place;
@@ -18,6 +19,7 @@ mod status;
 mod subject;
 
 pub use environment::{program_environment, site_prefix};
+pub use identity::runs_python;
 pub use intent::{Intent, intent};
 pub use place::OpenedAs;
 pub use program::program_at;

@@ -192,7 +192,7 @@ fn is_alive(pidfd: BorrowedFd<'_>) -> bool {
     matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
 }
 
-fn open(pid: u32) -> procfs::ProcResult<Process> {
+pub(super) fn open(pid: u32) -> procfs::ProcResult<Process> {
     Process::new(pid.cast_signed())
 }
 

@@ -6,9 +6,11 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
 use nix::fcntl::OFlag;
+use nix::sys::stat::fstat;
 
 use super::neighbours::Neighbours;
 use super::quarantine::is_aside;
@@ -28,8 +30,17 @@ const PURGE: usize = 64;
 pub struct Author {
     /// Process id; 0 outside of the daemon's pid namespace.
     pub pid: u32,
-    /// What tells that process from a later one with the same id.
+    /// What tells that process from a later one with the same id; none if it was gone when the notification was read.
     pub pidfd: Option<OwnedFd>,
+    /// When the notification had been read: what it tells happened before.
+    pub read: Instant,
+}
+
+impl Author {
+    /// Somebody, before now.
+    fn unknown() -> Self {
+        Author { pid: 0, pidfd: None, read: Instant::now() }
+    }
 }
 
 /// How a newcomer came to its name.
@@ -211,7 +222,7 @@ impl Watch {
 
     fn apply(&self, state: &mut State, event: &Event<'_>, pidfd: Option<OwnedFd>) {
         let pid = event.pid.cast_unsigned();
-        let author = Author { pid, pidfd };
+        let author = Author { pid, pidfd, read: Instant::now() };
         let has = |flag: u64| event.mask & flag != 0;
         if has(libc::FAN_Q_OVERFLOW) {
             self.counters.failed(Failure::WatchOverflow);
@@ -340,7 +351,7 @@ impl Watch {
             if !state.tracker.needs_judgement(&file) {
                 return;
             }
-            author = Author { pid: 0, pidfd: None };
+            author = Author::unknown();
         }
         let arrival = Arrival { site: site.id, name: name.to_owned(), file, how, author };
         self.queue(state, &file, site.id, Notice::Arrival(arrival));
@@ -354,6 +365,8 @@ impl Watch {
             return;
         }
         let placed = reach(site, name, file, OFlag::O_PATH | OFlag::O_NOFOLLOW).and_then(|opened| {
+            let kind = fstat(&opened)?.st_mode & libc::S_IFMT;
+            entry.is_unseen = !matches!(kind, libc::S_IFREG | libc::S_IFDIR);
             self.gate.mark(Opens::File, opened.as_fd())?;
             self.group.mark(Changes::File, opened.as_fd())
         });
@@ -397,9 +410,8 @@ impl Watch {
 
     /// Judges a file that was found in a directory as if it had just come, its author unknown.
     pub fn track_unexplained(&self, site: &SiteDir, name: &OsStr, file: FileId) {
-        let author = Author { pid: 0, pidfd: None };
         let mut state = self.lock();
-        self.appeared(&mut state, site, name, file, How::Renamed { from: None }, author);
+        self.appeared(&mut state, site, name, file, How::Renamed { from: None }, Author::unknown());
     }
 
     /// Forgets files that have had no startup name for a while, and takes their marks away. To be called when no

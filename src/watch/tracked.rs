@@ -60,6 +60,9 @@ pub struct TrackedFile {
     pub approved: bool,
     /// Notices about it that the gate has not dealt with.
     pub pending: u32,
+    /// Whether it is a symbolic link or a special file: opening it raises no event that could be answered.
+    pub is_unseen: bool,
+    unseen_pending: u32,
     /// Whether its inode carries the guard's marks.
     pub marked: bool,
     /// A symbolic link of a startup name leads to it: it is opened as a startup file under a name of its own.
@@ -90,6 +93,13 @@ impl TrackedFile {
     }
 }
 
+/// Newcomers of a directory that raise no event when they are opened, since the guard started.
+#[derive(Clone, Copy, Debug, Default)]
+struct Line {
+    came: u64,
+    settled: u64,
+}
+
 /// How an approved file lost its name.
 #[derive(Clone, Copy, Debug)]
 struct Departure {
@@ -107,7 +117,7 @@ pub struct Tracker {
     displaced: HashSet<Place>,
     /// Names whose approved file went away.
     departed: HashMap<Place, Departure>,
-    pending_in: HashMap<SiteId, u32>,
+    unseen: HashMap<SiteId, Line>,
 }
 
 impl Tracker {
@@ -275,31 +285,37 @@ impl Tracker {
         }
     }
 
-    /// A notice about a file in a directory was queued.
+    /// A notice about a file is on its way to the gate.
     pub fn queue_notice(&mut self, file: &FileId, site: SiteId) {
-        if let Some(entry) = self.files.get_mut(file) {
-            entry.pending += 1;
+        let Some(entry) = self.files.get_mut(file) else { return };
+        entry.pending += 1;
+        if entry.is_unseen {
+            entry.unseen_pending += 1;
+            self.unseen.entry(site).or_default().came += 1;
         }
-        *self.pending_in.entry(site).or_default() += 1;
     }
 
-    /// A notice was dealt with.
+    /// A notice about a file was dealt with.
     pub fn settle_notice(&mut self, file: &FileId, site: SiteId) {
-        if let Some(entry) = self.files.get_mut(file) {
-            entry.pending = entry.pending.saturating_sub(1);
-        }
-        if let Some(count) = self.pending_in.get_mut(&site) {
-            *count -= 1;
-            if *count == 0 {
-                self.pending_in.remove(&site);
-            }
+        let Some(entry) = self.files.get_mut(file) else { return };
+        entry.pending = entry.pending.saturating_sub(1);
+        if entry.unseen_pending > 0 {
+            entry.unseen_pending -= 1;
+            self.unseen.entry(site).or_default().settled += 1;
         }
     }
 
-    /// Whether notices of newcomers in a directory have not been dealt with.
+    /// What a listing has to wait for: this many newcomers of a directory that raise no event when they are opened.
+    /// Others are stopped there.
     #[must_use]
-    pub fn is_pending_in(&self, site: SiteId) -> bool {
-        self.pending_in.contains_key(&site)
+    pub fn unseen_newcomers(&self, site: SiteId) -> u64 {
+        self.unseen.get(&site).map_or(0, |line| line.came)
+    }
+
+    /// Whether the first `count` of them have been dealt with; the gate does that in the order in which they came.
+    #[must_use]
+    pub fn has_settled(&self, site: SiteId, count: u64) -> bool {
+        self.unseen.get(&site).is_none_or(|line| line.settled >= count)
     }
 
     /// Remembers that an approved file has still to come back under this name.
@@ -314,6 +330,7 @@ impl Tracker {
 
     /// Forgets a directory: its names mean nothing any more.
     pub fn forget_site(&mut self, site: SiteId) {
+        self.unseen.remove(&site);
         self.keep_names(site, &HashSet::new());
     }
 

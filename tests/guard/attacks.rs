@@ -235,3 +235,21 @@ fn a_newcomer_cannot_be_read_on_its_way_to_quarantine() {
     assert_eq!(opened, 0, "of a newcomer in 200 rounds");
     wait_for("each is in quarantine", SOON, || (guard.quarantine().len() == 200).then_some(()));
 }
+
+/// Opening a symbolic link's target raises no event, so nobody may list the directory before the link is gone.
+#[test]
+fn a_symbolic_link_is_gone_before_the_directory_is_listed() {
+    const ROUNDS: usize = 100;
+    let place = Place::new();
+    let mut guard = Config::new(&place).start();
+    let (site, payload) = (&place.venvs[0].site, place.outside.join("payload"));
+    fs::write(&payload, place.payload()).unwrap();
+    let mut listed = 0;
+    for round in 0..ROUNDS {
+        let link = site.join(format!("evil{round}.pth"));
+        std::os::unix::fs::symlink(&payload, &link).unwrap();
+        listed += usize::from(fs::read_dir(site).unwrap().flatten().any(|entry| entry.path() == link));
+    }
+    assert_eq!(listed, 0, "of {ROUNDS} links were listed");
+    guard.assert_alive();
+}

@@ -7,6 +7,7 @@
 //! - `state`: baseline, restart, damage
 //! - `life`: start, stop, being stopped, being killed
 //! - `load`: many at once, floods, giants, leases
+//! - `remembered`: authors that are gone when their rename is noticed
 //! - `trail`: the audit records
 //! - `harness`, `site`, `plant`, `stage`, `sys`: what the tests are made of
 
@@ -22,6 +23,7 @@ mod life;
 mod load;
 mod plant;
 mod programs;
+mod remembered;
 mod site;
 mod stage;
 mod state;

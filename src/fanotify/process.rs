@@ -1,0 +1,71 @@
+//! Processes by descriptor (pidfd_open(2)): a number is given to another process after a while, a descriptor is not.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+/// A process that cannot be mistaken for a later one with the same number.
+#[derive(Debug)]
+pub struct Pidfd(OwnedFd);
+
+impl Pidfd {
+    /// Takes hold of the process that has this number now.
+    ///
+    /// # Errors
+    /// ESRCH where none has; EINVAL (ENOENT on newer kernels) where it is a thread's number and not a process's.
+    pub fn open(pid: u32) -> io::Result<Self> {
+        // SAFETY: two integers, no memory of ours.
+        let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
+        let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
+        // SAFETY: the kernel has just made this descriptor and told nobody else of it.
+        Ok(Pidfd(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Whether the process had not ended yet.
+    #[must_use]
+    pub fn is_alive(&self) -> bool {
+        alive([self]).first() == Some(&true)
+    }
+}
+
+impl AsFd for Pidfd {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.0.as_fd()
+    }
+}
+
+/// Which of these processes had not ended yet; one system call for all of them. What cannot be told counts as ended.
+#[must_use]
+pub fn alive<'a>(processes: impl IntoIterator<Item = &'a Pidfd>) -> Vec<bool> {
+    let mut fds: Vec<_> =
+        processes.into_iter().map(|process| PollFd::new(process.as_fd(), PollFlags::POLLIN)).collect();
+    // Readable from the end of the process on.
+    let is_told = poll(&mut fds, PollTimeout::ZERO).is_ok();
+    fds.iter().map(|fd| is_told && fd.revents() == Some(PollFlags::empty())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    #[test]
+    fn alive_until_it_ends() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let (ours, theirs) = (Pidfd::open(std::process::id()).unwrap(), Pidfd::open(child.id()).unwrap());
+        assert_eq!(alive([&ours, &theirs]), [true, true]);
+        drop(child.stdin.take());
+        child.wait().unwrap();
+        assert_eq!(alive([&ours, &theirs]), [true, false]);
+        assert!(!theirs.is_alive());
+    }
+
+    #[test]
+    fn a_threads_number_is_no_processs() {
+        let thread = std::thread::spawn(|| Pidfd::open(nix::unistd::gettid().as_raw().cast_unsigned()).map(drop));
+        assert!(thread.join().unwrap().is_err());
+        assert!(Pidfd::open(0x7fff_fff0).is_err());
+    }
+}
