@@ -105,6 +105,7 @@ pub fn run(config_file: Option<&Path>, mode: Option<Mode>) -> Result<(), StartEr
     guard.adopt_this_thread();
     let threads = guard.start().map_err(system("cannot start a thread"))?;
 
+    guard.watch_programs();
     let (survey, not_guarded) = guard.guard_sites()?;
     if first_start {
         let complete = guard.approvals().baseline_complete();

@@ -93,6 +93,8 @@ pub enum Changes {
     Entries,
     /// Of one file's content, through whatever name, and of its end.
     File,
+    /// Of a program's execution.
+    Execution,
 }
 
 impl Changes {
@@ -100,6 +102,7 @@ impl Changes {
         let content = MaskFlags::FAN_MODIFY | MaskFlags::FAN_CLOSE_WRITE | MaskFlags::FAN_DELETE_SELF;
         match self {
             Changes::File => content,
+            Changes::Execution => MaskFlags::FAN_OPEN_EXEC,
             Changes::Entries => {
                 content
                     | MaskFlags::FAN_CREATE

@@ -18,7 +18,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Guard;
 use super::content::Content;
-use super::remembered::Known;
+use super::remembered::{Known, Nobody};
 use super::verdict::with_inode;
 use crate::approvals::{Approval, Metadata};
 use crate::audit::{Action, Record, escape_path};
@@ -177,11 +177,11 @@ impl Guard {
             _ if newcomer.access == Access::Special => {
                 Decision { verdict: Verdict::Deny, rule: None, reason: Reason::SpecialFile }
             }
-            Some(Known { subject, .. }) => {
+            Ok(Known { subject, .. }) => {
                 let request = Request { subject, site: &site.facts, name, access: newcomer.access };
                 self.parts.policy.decide(&request)
             }
-            None => self.unresolved_newcomer(),
+            Err(_) => self.unresolved_newcomer(),
         };
         self.count(newcomer.access, decision.verdict);
         let record = self.decided(newcomer.access, decision.clone()).on(newcomer.object.clone());
@@ -203,7 +203,7 @@ impl Guard {
             Verdict::Deny if self.parts.mode == Mode::Audit || is_held => false,
             Verdict::Deny => {
                 let author = author.map_or_else(
-                    || format!("process {}, which is gone", arrival.author.pid),
+                    |_| format!("process {}, which is gone or has become another", arrival.author.pid),
                     |Known { subject, .. }| format!("process {}, {}", subject.pid, escape_path(&subject.exe.path)),
                 );
                 self.expel(site, arrival, &newcomer, decision.reason, &author, displaced);
@@ -422,11 +422,14 @@ impl Guard {
     }
 }
 
-fn with_author(record: Record, author: Option<&Known>, pid: u32) -> Record {
-    let Some(author) = author else { return record.by_pid(pid) };
-    let record = record.by(Arc::clone(&author.subject));
-    match &author.remark {
-        Some(remark) => record.saying(remark.as_str()),
-        None => record,
+fn with_author(record: Record, author: Result<&Known, &Nobody>, pid: u32) -> Record {
+    match author {
+        Ok(Known { subject, remark: None }) => record.by(Arc::clone(subject)),
+        Ok(Known { subject, remark: Some(remark) }) => {
+            let said = record.message.as_ref().map_or_else(|| remark.clone(), |said| format!("{said}; {remark}"));
+            record.by(Arc::clone(subject)).saying(said)
+        }
+        Err(Nobody::Gone) => record.by_pid(pid),
+        Err(Nobody::Changed) => record.by_pid(pid).saying("its author may have become another program since"),
     }
 }

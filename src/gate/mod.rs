@@ -181,6 +181,14 @@ impl Guard {
         &self.heartbeats
     }
 
+    /// Looks which files the programs of the policy are, and has their execution told of.
+    pub fn watch_programs(&self) {
+        self.parts.resolver.refresh(|file, program| {
+            // Where it cannot be told, its renames are nobody's (see `author`).
+            let _ = self.parts.watch.watch_program(program, file);
+        });
+    }
+
     /// Declares the calling thread one of the daemon's own: its opens are answered at once.
     pub fn adopt_this_thread(&self) {
         self.own.adopt();

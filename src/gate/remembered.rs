@@ -18,7 +18,7 @@
 use std::collections::VecDeque;
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fs, io};
@@ -27,8 +27,8 @@ use super::Guard;
 use crate::audit::escape_path;
 use crate::fanotify::Pidfd;
 use crate::fanotify::process::alive;
-use crate::model::Subject;
-use crate::resolve::{Unresolved, runs_python};
+use crate::model::{Subject, Writers};
+use crate::resolve::{Unresolved, open_path, runs_python};
 use crate::watch::Author;
 
 /// How many processes are remembered; the oldest is forgotten first.
@@ -121,6 +121,15 @@ pub(super) struct Known {
     pub(super) remark: Option<String>,
 }
 
+/// Why an author cannot be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Nobody {
+    /// It is gone, and was not seen before.
+    Gone,
+    /// It has executed the program that it is now only afterwards, as far as can be told.
+    Changed,
+}
+
 /// The remembered processes. The lock is held for no more than a few system calls that do not wait, and no other lock
 /// is taken meanwhile.
 #[derive(Debug)]
@@ -200,6 +209,7 @@ impl Guard {
     pub(super) fn identify(&self, thread: u32) -> Result<Arc<Subject>, Unresolved> {
         let (subject, process) = self.parts.resolver.identify(thread)?;
         let subject = Arc::new(subject);
+        self.watch_program_of(&subject);
         if let Some(process) = process {
             self.parts.watch.drain();
             self.remembered.remember(Arc::clone(&subject), process);
@@ -219,14 +229,35 @@ impl Guard {
     }
 
     /// Who did what a notification tells: the process as it is now or, if it is gone, as it was at the gate.
-    pub(super) fn author(&self, author: &Author) -> Option<Known> {
-        if let Ok(subject) = self.parts.resolver.subject_of_author(author.pid, author.pidfd.as_ref().map(AsFd::as_fd)) {
-            return Some(Known { subject: Arc::new(subject), remark: None });
+    pub(super) fn author(&self, author: &Author) -> Result<Known, Nobody> {
+        let known = match self.parts.resolver.subject_of_author(author.pid, author.pidfd.as_ref().map(AsFd::as_fd)) {
+            Ok(subject) => Known { subject: Arc::new(subject), remark: None },
+            Err(_) => {
+                let (subject, before) = self.remembered.recall(author.pid, author.read).ok_or(Nobody::Gone)?;
+                let (before, exe) = (before.as_millis(), escape_path(&subject.exe.path));
+                let remark = Some(format!("its author is gone; seen {before} ms before as {exe}"));
+                Known { subject, remark }
+            }
+        };
+        let exe = &known.subject.exe;
+        // A user's own program is his to be; who else can change it the policy asks.
+        if exe.writers == Writers::Root && !self.parts.watch.is_unchanged(author, (exe.dev, exe.ino)) {
+            self.watch_program_of(&known.subject);
+            return Err(Nobody::Changed);
         }
-        let (subject, before) = self.remembered.recall(author.pid, author.read)?;
-        let remark =
-            format!("its author is gone; seen {} ms before as {}", before.as_millis(), escape_path(&subject.exe.path));
-        Some(Known { subject, remark: Some(remark) })
+        Ok(known)
+    }
+
+    /// Has the executions of a process's program told of, for the next time.
+    fn watch_program_of(&self, subject: &Subject) {
+        let exe = &subject.exe;
+        if exe.writers != Writers::Root {
+            return;
+        }
+        let Ok(file) = open_path(&exe.path) else { return };
+        if file.metadata().is_ok_and(|file| (file.dev(), file.ino()) == (exe.dev, exe.ino)) {
+            let _ = self.parts.watch.watch_program((exe.dev, exe.ino), &file);
+        }
     }
 }
 

@@ -78,7 +78,7 @@ impl Guard {
     fn run_programs(&self) {
         while !self.is_stopping() {
             self.stop.sleep(REFRESH);
-            self.parts.resolver.refresh();
+            self.watch_programs();
         }
     }
 

@@ -5,7 +5,7 @@
 //! executables are compared by file handle (inode and generation) with those that root had put in that place before.
 
 use std::collections::HashMap;
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
@@ -23,24 +23,24 @@ const PROGRAMS: usize = 256;
 pub(super) struct KnownPrograms(Mutex<HashMap<PathBuf, Vec<FileId>>>);
 
 impl KnownPrograms {
-    /// Looks which files are there now. Globs with a wildcard in a directory's name are left out: what is below them
-    /// may be too much to look through, and what users keep in their homes is not what this is for.
-    pub(super) fn refresh<'a>(&self, globs: impl Iterator<Item = &'a str>) {
-        for text in globs.filter(|text| !parent(text).contains(['*', '?', '['])) {
+    /// Looks which files are there now, and shows them. Globs with `**` are left out: there may be too much below.
+    pub(super) fn refresh<'a>(&self, globs: impl Iterator<Item = &'a str>, mut show: impl FnMut(&File, &Metadata)) {
+        for text in globs.filter(|text| !text.contains("**")) {
             let Ok(paths) = glob::glob(text) else { continue };
             for path in paths.flatten().take(PROGRAMS) {
-                self.note(path);
+                self.note(path, &mut show);
             }
         }
     }
 
     /// Only root's programs: any other's file is his to replace, and to run under the name of its successor.
-    fn note(&self, path: PathBuf) {
+    fn note(&self, path: PathBuf, show: &mut impl FnMut(&File, &Metadata)) {
         let Ok(file) = open_path(&path) else { return };
         let Ok(metadata) = file.metadata() else { return };
         if !metadata.is_file() || writers_of(Path::new("/"), &path, &metadata) != Writers::Root {
             return;
         }
+        show(&file, &metadata);
         let Ok(id) = FileId::of(&file) else { return };
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let generations = known.entry(path).or_default();
@@ -56,10 +56,6 @@ impl KnownPrograms {
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         known.get(path).is_some_and(|generations| generations.contains(&id))
     }
-}
-
-fn parent(glob: &str) -> &str {
-    glob.rsplit_once('/').map_or("", |(parent, _)| parent)
 }
 
 #[cfg(test)]
@@ -78,7 +74,7 @@ mod tests {
             std::fs::write(&new, format!("{version}")).unwrap();
             std::fs::rename(&new, &tool).unwrap();
             running.push(File::open(&tool).unwrap());
-            known.refresh([glob.to_str().unwrap(), "/*/nowhere"].into_iter());
+            known.refresh([glob.to_str().unwrap(), "/**/nowhere"].into_iter(), |_, _| {});
         }
         let is_known: Vec<bool> = running.iter().map(|file| known.was_at(&tool, file)).collect();
         assert_eq!(is_known, [false, false, true, true, true, true]);
@@ -86,7 +82,7 @@ mod tests {
 
         std::os::unix::fs::chown(dir.path(), Some(1000), None).unwrap();
         std::fs::write(dir.path().join("tool-2"), "").unwrap();
-        known.refresh([glob.to_str().unwrap()].into_iter());
+        known.refresh([glob.to_str().unwrap()].into_iter(), |_, _| panic!("not root's"));
         let theirs = File::open(dir.path().join("tool-2")).unwrap();
         assert!(!known.was_at(&dir.path().join("tool-2"), &theirs), "in a user's directory");
     }

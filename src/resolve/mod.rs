@@ -22,5 +22,5 @@ pub use environment::{program_environment, site_prefix};
 pub use identity::runs_python;
 pub use intent::{Intent, intent};
 pub use place::OpenedAs;
-pub use program::program_at;
+pub use program::{open_path, program_at};
 pub use subject::{Resolver, Unresolved};

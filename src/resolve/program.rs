@@ -111,7 +111,10 @@ fn writers(file: &Metadata) -> Writers {
 }
 
 /// Opens without asking anybody: no permission event, no device, no FIFO.
-pub(super) fn open_path(path: &Path) -> io::Result<File> {
+///
+/// # Errors
+/// As open(2) with `O_PATH`.
+pub fn open_path(path: &Path) -> io::Result<File> {
     fs::OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)
 }
 

@@ -66,14 +66,14 @@ impl Resolver {
     /// /proc is not there.
     pub fn new(executables: Vec<String>, with_parent: bool) -> io::Result<Self> {
         let user_namespace = inode(Path::new("/proc/self/ns/user"))?;
-        let resolver = Resolver { known: KnownPrograms::default(), executables, with_parent, user_namespace };
-        resolver.refresh();
-        Ok(resolver)
+        Ok(Resolver { known: KnownPrograms::default(), executables, with_parent, user_namespace })
     }
 
-    /// Looks which files the named programs are now, so that they are known after they were replaced.
-    pub fn refresh(&self) {
-        self.known.refresh(self.executables.iter().map(String::as_str));
+    /// Looks which files the named programs are now, so that they are known after they were replaced. Shows those of
+    /// root's: an `O_PATH` descriptor, device and inode.
+    pub fn refresh(&self, mut show: impl FnMut(&fs::File, (u64, u64))) {
+        let globs = self.executables.iter().map(String::as_str);
+        self.known.refresh(globs, |file, metadata| show(file, (metadata.dev(), metadata.ino())));
     }
 
     /// Who a blocked opener is, by its thread id; or who a process is that somebody wants to know about.

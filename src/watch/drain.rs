@@ -13,6 +13,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
 
 use super::neighbours::Neighbours;
+use super::programs::{ProgramId, Programs};
 use super::quarantine::is_aside;
 use super::sites::{SiteDir, SiteId, Sites, reach};
 use super::tracked::Tracker;
@@ -34,12 +35,15 @@ pub struct Author {
     pub pidfd: Option<OwnedFd>,
     /// When the notification had been read: what it tells happened before.
     pub read: Instant,
+    /// When the queue was empty before: it happened after.
+    pub after: Instant,
 }
 
 impl Author {
     /// Somebody, before now.
     fn unknown() -> Self {
-        Author { pid: 0, pidfd: None, read: Instant::now() }
+        let now = Instant::now();
+        Author { pid: 0, pidfd: None, read: now, after: now }
     }
 }
 
@@ -111,10 +115,13 @@ pub struct Watch {
     state: Mutex<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     tracker: Tracker,
     neighbours: Neighbours,
+    programs: Programs,
+    /// When the queue was last known to be empty.
+    emptied: Instant,
     buffer: Vec<u8>,
     /// Notices that found the queue full were dropped: the directories must be read again.
     lost_notices: bool,
@@ -131,7 +138,16 @@ impl Watch {
         notices: Sender<Notice>,
         counters: Arc<Counters>,
     ) -> Self {
-        Watch { sites: Sites::default(), group, gate, listing, startup, notices, counters, state: Mutex::default() }
+        let now = Instant::now();
+        let state = Mutex::new(State {
+            tracker: Tracker::default(),
+            neighbours: Neighbours::default(),
+            programs: Programs::new(now),
+            emptied: now,
+            buffer: Vec::new(),
+            lost_notices: false,
+        });
+        Watch { sites: Sites::default(), group, gate, listing, startup, notices, counters, state }
     }
 
     /// The table of tracked files. Nobody may open a guarded file or wait for anything while holding it: the thread
@@ -202,7 +218,11 @@ impl Watch {
     /// that a storm cannot hold a decision.
     pub fn drain(&self) {
         let mut state = self.lock();
+        let before = Instant::now();
         let mut due = self.group.queued().unwrap_or(0);
+        if due == 0 {
+            state.emptied = before;
+        }
         let mut buffer = std::mem::take(&mut state.buffer);
         while due > 0 {
             match self.group.read(&mut buffer, |event, pidfd| self.apply(&mut state, event, pidfd)) {
@@ -218,12 +238,38 @@ impl Watch {
             state.lost_notices = false;
         }
         state.buffer = buffer;
+        let after = Instant::now();
+        if self.group.queued().is_ok_and(|queued| queued == 0) {
+            state.emptied = after;
+        }
+    }
+
+    /// Has the executions of a program told of, from now on.
+    ///
+    /// # Errors
+    /// The mark cannot be placed: its file system has no handles, say.
+    pub fn watch_program(&self, program: ProgramId, file: &File) -> io::Result<()> {
+        if self.lock().programs.wants(program) {
+            self.group.mark(Changes::Execution, file)?;
+            self.lock().programs.watch(program, Instant::now());
+        }
+        Ok(())
+    }
+
+    /// Whether a process that is this program now was that already when it did what a notification tells.
+    #[must_use]
+    pub fn is_unchanged(&self, author: &Author, program: ProgramId) -> bool {
+        self.drain(); // what it executed before it was looked at is told by now
+        self.lock().programs.is_unchanged(author.pid, program, author.after)
     }
 
     fn apply(&self, state: &mut State, event: &Event<'_>, pidfd: Option<OwnedFd>) {
         let pid = event.pid.cast_unsigned();
-        let author = Author { pid, pidfd, read: Instant::now() };
+        let author = Author { pid, pidfd, read: Instant::now(), after: state.emptied };
         let has = |flag: u64| event.mask & flag != 0;
+        if has(libc::FAN_OPEN_EXEC) {
+            state.programs.execute(pid, author.read);
+        }
         if has(libc::FAN_Q_OVERFLOW) {
             self.counters.failed(Failure::WatchOverflow);
             state.lost_notices = true;

@@ -10,12 +10,14 @@
 
 mod drain;
 mod neighbours;
+mod programs;
 mod quarantine;
 mod restore;
 mod sites;
 mod tracked;
 
 pub use drain::{Arrival, Author, How, Notice, Watch};
+pub use programs::ProgramId;
 pub use quarantine::{Quarantine, Quarantined};
 pub use restore::restore;
 pub use sites::{SiteDir, SiteId, Sites, reach};

@@ -196,3 +196,34 @@ sys.exit(pid != tee.pid)
     assert!(gone > 0, "nobody was gone: nothing was tested");
     guard.assert_alive();
 }
+
+/// Renames, then becomes a permitted program and stays: whoever looks at it then sees the permitted program, its inode,
+/// its owner, its command line. Once with a permitted program before, too.
+#[test]
+fn who_becomes_a_permitted_program_after_the_rename_is_not_it() {
+    const BECOME: &str = "
+import os, sys
+source, target, again = sys.argv[1:]
+if again == 'before':
+    os.execv('/usr/bin/env', ['env', sys.executable, '-S', '-c', os.environ['CODE'], source, target, 'after'])
+os.rename(source, target)
+os.execv('/usr/bin/tail', ['tail', '-f', '/dev/null'])
+";
+    let place = Place::new();
+    let rules = "exe = [\"/usr/bin/tail\", \"/usr/bin/mv\"]\nuid = \"any\"";
+    let guard = Config::new(&place).allow("tool", rules).start();
+    let venv = &place.venvs[0];
+    for (round, again) in ["after", "before"].iter().cycle().take(20).enumerate() {
+        let (source, target) = (place.outside.join("evil.txt"), venv.site.join(format!("evil{round}.pth")));
+        fs::write(&source, place.payload()).unwrap();
+        let mut command = Command::new(&venv.interpreter.exe);
+        command.args(["-S", "-c", BECOME]).env("CODE", BECOME).arg(&source).arg(&target).arg(again);
+        let mut process = command.spawn().unwrap();
+        wait_for("the newcomer is gone", SOON, || (guard.quarantine().len() > round).then_some(()));
+        process.kill().unwrap();
+        process.wait().unwrap();
+        assert!(target.symlink_metadata().is_err());
+        let record = guard.wait_record("deny", &["rename"], Some(&format!("evil{round}.pth")));
+        assert_eq!(field(&record, "pthguard.reason"), "unresolved-arrival", "{record:#}");
+    }
+}
