@@ -241,8 +241,8 @@ fn no_start_runs_what_a_loop_plants() {
     let wanted = std::env::var("PTHGUARD_RACE_STARTS").map_or(STARTS, |text| text.parse().expect("a number"));
     let each = wanted.div_ceil(LOOPS.iter().filter(|one| one.promised).count() as u64);
     println!(
-        "{:<42}{:>18}{:>12}{:>9}{:>9}{:>12}{:>9}",
-        "attack", "without: starts", "canaries", "with:", "starts", "attempts", "canaries"
+        "{:<42}{:>18}{:>12}{:>9}{:>9}{:>12}{:>9}{:>9}",
+        "attack", "without: starts", "canaries", "with:", "starts", "attempts", "canaries", "spoilt"
     );
     let mut failures = Vec::new();
     let (mut starts, mut attempts, mut canaries) = (0, 0, 0);
@@ -256,9 +256,10 @@ fn no_start_runs_what_a_loop_plants() {
 
         let place = Place::new();
         let mut guard = Config::new(&place).limit(Duration::from_secs(120 + each)).start();
-        let with = race(&place, one, |tally| tally.starts >= each);
+        let enough = if one.promised || !only.is_empty() { each } else { each.div_ceil(4) };
+        let with = race(&place, one, |tally| tally.starts >= enough);
         println!(
-            "{:<42}{:>18}{:>12}{:>9}{:>9}{:>12}{:>9}  {:.1?}{}",
+            "{:<42}{:>18}{:>12}{:>9}{:>9}{:>12}{:>9}{:>9}  {:.1?}{}",
             one.name,
             without.starts,
             without.canaries,
@@ -266,6 +267,7 @@ fn no_start_runs_what_a_loop_plants() {
             with.starts,
             with.attempts,
             with.canaries,
+            with.spoilt,
             with.took,
             if one.promised { "" } else { "  (not promised)" }
         );
@@ -276,7 +278,7 @@ fn no_start_runs_what_a_loop_plants() {
         if one.promised && with.canaries > 0 {
             failures.push(format!("{}: ran in {} of {} starts", one.name, with.canaries, with.starts));
         }
-        if with.spoilt > 0 {
+        if one.promised && with.spoilt > 0 {
             failures.push(format!("{}: keep.pth did not work in {} of {} starts", one.name, with.spoilt, with.starts));
         }
         if one.promised {

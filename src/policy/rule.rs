@@ -158,7 +158,8 @@ impl Environment {
 /// Which site directories a rule speaks about, seen from the subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
-    /// Those of the environment that the program belongs to, and the user's own for a program of the system.
+    /// Those of the environment that the program belongs to; for a program of the system also the user's own, and those
+    /// that belong to no environment.
     SameEnvironment,
     /// All.
     Any,
@@ -192,7 +193,9 @@ fn same_environment(environment: &Path, subject: &Subject, site: &Site) -> bool 
         return false;
     }
     let per_user = site.prefix.file_name().is_some_and(|name| name == ".local");
-    is_system(&site.prefix) || (per_user && site.owner == subject.uids.effective)
+    // What `pip install --target` fills is no environment.
+    let is_none = site.prefix == site.path;
+    is_system(&site.prefix) || is_none || (per_user && site.owner == subject.uids.effective)
 }
 
 fn is_system(prefix: &Path) -> bool {

@@ -56,6 +56,7 @@ fn pip() -> Rule {
         script: globs(&["/usr/bin/pip*"]),
         module: vec!["pip".to_owned()],
         scope: Scope::SameEnvironment,
+        access: AccessSet::EMPTY.with(Access::Write).with(Access::Rename),
         ..rule("pip", Verdict::Allow)
     }
 }
@@ -285,6 +286,16 @@ fn same_environment() {
             expected,
             "{environment:?} {prefix} {owner}"
         );
+    }
+}
+
+#[test]
+fn a_directory_of_no_environment_is_the_systems() {
+    let plugins = Site { path: "/srv/plugins".into(), prefix: "/srv/plugins".into(), owner: 0 };
+    for (environment, expected) in [("/usr", Verdict::Allow), ("/srv/app", Verdict::Deny)] {
+        let mut asking = subject("/usr/bin/python3", Script::Module("pip".into()));
+        asking.environment = Some(environment.into());
+        assert_eq!(verdict(&[pip()], &asking, &plugins, Access::Rename), expected, "{environment}");
     }
 }
 

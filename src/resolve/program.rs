@@ -75,19 +75,17 @@ fn program(tid: u32, file: &File, metadata: &Metadata, known: &KnownPrograms) ->
         path = PathBuf::from(std::ffi::OsString::from_vec(before.to_vec()));
         at_path = known.was_at(&path, file);
     }
-    let mut program =
-        Program { dev: metadata.dev(), ino: metadata.ino(), at_path, seen_as: None, writers: Writers::Others, path };
-    if at_path {
-        program.writers = writers_of(Path::new("/"), &program.path, metadata);
-        return Ok(program);
-    }
     let root = PathBuf::from(format!("/proc/{tid}/root"));
-    program.seen_as =
-        inside(tid, &program.path).filter(|path| fs::metadata(below(&root, path)).is_ok_and(|theirs| is_it(&theirs)));
-    if let Some(path) = &program.seen_as {
-        program.writers = writers_of(&root, path, metadata);
-    }
-    Ok(program)
+    let seen_as = inside(tid, &path).filter(|inside| {
+        let is_other = !at_path || *inside != path;
+        is_other && fs::metadata(below(&root, inside)).is_ok_and(|theirs| is_it(&theirs))
+    });
+    let writers = match &seen_as {
+        _ if at_path => writers_of(Path::new("/"), &path, metadata),
+        Some(inside) => writers_of(&root, inside, metadata),
+        None => Writers::Others,
+    };
+    Ok(Program { path, dev: metadata.dev(), ino: metadata.ino(), at_path, seen_as, writers })
 }
 
 /// Who, beside root, can change this file, or the entries of this directory.

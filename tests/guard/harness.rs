@@ -35,6 +35,7 @@ pub(crate) struct Config {
     include_default: bool,
     home: PathBuf,
     state: PathBuf,
+    built_in: bool,
 }
 
 impl Config {
@@ -50,7 +51,32 @@ impl Config {
             include_default: false,
             home: place.path().to_owned(),
             state: place.path().join("state"),
+            built_in: false,
         }
+    }
+
+    /// Enforce the built-in policy, which names the machine's own directories: for a root file system of the test's own.
+    /// `sites` are guarded in addition.
+    #[allow(dead_code, reason = "only the installers' tests have a root of their own")]
+    pub(crate) fn built_in(home: &Path, sites: Vec<PathBuf>) -> Config {
+        Config {
+            sites,
+            mode: "enforce",
+            budget_ms: 500,
+            limit: GUARD_LIMIT,
+            rules: String::new(),
+            include_default: true,
+            home: home.to_owned(),
+            state: home.join("state"),
+            built_in: true,
+        }
+    }
+
+    /// Add rules as they are written in a policy file.
+    #[allow(dead_code, reason = "only the installers' tests need more than `allow`")]
+    pub(crate) fn rules(mut self, rules: &str) -> Config {
+        self.rules.push_str(rules);
+        self
     }
 
     pub(crate) fn audit(mut self) -> Config {
@@ -109,12 +135,16 @@ impl Config {
 
     fn write(&self) -> PathBuf {
         let file = self.home.join("pthguard.toml");
+        let sites = if self.built_in {
+            format!("extra_sites = {:?}", self.sites)
+        } else {
+            format!("sites = {:?}\nmax_size = \"1MiB\"", self.sites)
+        };
         let text = format!(
-            "include_default = {include_default}\nmode = {mode:?}\n[protect]\nsites = {sites:?}\nmax_size = \"1MiB\"\n\
+            "include_default = {include_default}\nmode = {mode:?}\n[protect]\n{sites}\n\
              [failure]\nbudget_ms = {budget}\n[log]\nsyslog = false\njson = {events:?}\n[state]\ndir = {state:?}\n{rules}",
             include_default = self.include_default,
             mode = self.mode,
-            sites = self.sites,
             budget = self.budget_ms,
             events = self.events(),
             state = self.state,
@@ -224,6 +254,11 @@ impl Guard {
     pub(crate) fn notified(&self, word: &str) -> bool {
         let mut buffer = [0; 4096];
         self.socket.recv(&mut buffer).is_ok_and(|length| String::from_utf8_lossy(&buffer[..length]).contains(word))
+    }
+
+    #[allow(dead_code, reason = "only the installers' tests read the trail of a guard that has stopped")]
+    pub(crate) fn events(&self) -> &Path {
+        &self.events
     }
 
     /// The audit trail: each line has to be one JSON object.

@@ -9,7 +9,7 @@
 //! - `load`: many at once, floods, giants, leases
 //! - `remembered`: authors that are gone when their rename is noticed
 //! - `trail`: the audit records
-//! - `harness`, `site`, `plant`, `stage`, `sys`: what the tests are made of
+//! - `harness`, `site`, `plant`, `packages`, `stage`, `sys`: what the tests are made of
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "what a test could not check is said")]
@@ -21,6 +21,7 @@ mod identity;
 mod injection;
 mod life;
 mod load;
+mod packages;
 mod plant;
 mod programs;
 mod remembered;

@@ -213,6 +213,21 @@ pub(crate) fn mount(from: Option<&Path>, on: &Path, kind: Option<&str>, flags: u
     checked(i64::from(result)).map(drop)
 }
 
+/// pivot_root(2) and a lazy unmount of the old root, which must be seen at `old` within `new`; call it within
+/// [`with_private_mounts`] only.
+#[allow(dead_code, reason = "only the installers' tests have a root of their own")]
+pub(crate) fn pivot_root(new: &Path, old: &Path) -> io::Result<()> {
+    let inside = Path::new("/").join(old.strip_prefix(new).expect("the old root below the new one"));
+    let (new, old, inside) = (cpath(new), cpath(old), cpath(&inside));
+    // SAFETY: all strings are NUL-terminated and outlive the calls; the calling thread has a mount namespace, and with it
+    // a root and a working directory, of its own.
+    unsafe {
+        checked(libc::syscall(libc::SYS_pivot_root, new.as_ptr(), old.as_ptr()))?;
+        checked(i64::from(libc::chdir(c"/".as_ptr())))?;
+        checked(i64::from(libc::umount2(inside.as_ptr(), libc::MNT_DETACH))).map(drop)
+    }
+}
+
 /// Make the calling *thread* an ordinary user, without a way back.
 pub(crate) fn become_user(uid: u32) -> io::Result<()> {
     // SAFETY: the raw system calls change this thread's credentials only, unlike the C library's functions.

@@ -7,35 +7,18 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use crate::harness::{Config, Guard, SOON};
+use crate::packages;
 use crate::site::{Interpreter, Place, Venv, interpreters, run, wait_for};
 
 /// A package manager's own `.pth`: a path line only, so that its effect shows in `sys.path`.
 fn path_line(place: &Place) -> String {
     let directory = place.path().join("from_wheel");
     fs::create_dir_all(&directory).unwrap();
-    format!("{}\n", directory.display())
+    directory.display().to_string()
 }
 
-/// Build a wheel with a `demo.pth` at its root: a zip file with the two metadata files that every installer reads.
 fn wheel(place: &Place, python: &Path) -> PathBuf {
-    const BUILD: &str = "
-import sys, zipfile
-path, line = sys.argv[1:]
-info = 'demo-1.0.dist-info/'
-files = {
-    'demo.pth': line,
-    'demo.py': '',
-    info + 'METADATA': 'Metadata-Version: 2.1\\nName: demo\\nVersion: 1.0\\n',
-    info + 'WHEEL': 'Wheel-Version: 1.0\\nGenerator: test\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n',
-}
-files[info + 'RECORD'] = ''.join(name + ',,\\n' for name in [*files, info + 'RECORD'])
-with zipfile.ZipFile(path, 'w') as wheel:
-    for name, text in files.items():
-        wheel.writestr(name, text)
-";
-    let file = place.path().join("demo-1.0-py3-none-any.whl");
-    run(Command::new(python).args(["-S", "-c", BUILD]).arg(&file).arg(path_line(place))).result().unwrap();
-    file
+    packages::wheel(place.path(), python, "1.0", &path_line(place))
 }
 
 /// A virtual environment with pip, in addition to those of the place.
@@ -129,7 +112,7 @@ fn dpkg_installs_upgrades_and_removes() {
         run(command.arg("--force-not-root").args(arguments)).result().expect("dpkg");
     };
     for version in ["1.0", "2.0"] {
-        let package = deb(&place, version);
+        let package = packages::deb(place.path(), version, &format!("/opt/demo-{version}"));
         dpkg(&["-i".as_ref(), package.as_ref()]);
         let read = || fs::read_to_string(site.join("demo.pth")).ok().filter(|text| text.contains(version));
         wait_for(&format!("version {version} of demo.pth is readable\n{}", guard.said()), SOON, read);
@@ -137,22 +120,6 @@ fn dpkg_installs_upgrades_and_removes() {
     assert_eq!(guard.quarantine(), Vec::<PathBuf>::new());
     dpkg(&["-r".as_ref(), "demo".as_ref()]);
     assert!(site.join("demo.pth").symlink_metadata().is_err());
-}
-
-fn deb(place: &Place, version: &str) -> PathBuf {
-    let tree = place.path().join(format!("deb-{version}"));
-    let site = tree.join("usr/lib/python3/dist-packages");
-    fs::create_dir_all(&site).unwrap();
-    fs::create_dir(tree.join("DEBIAN")).unwrap();
-    fs::write(site.join("demo.pth"), format!("/opt/demo-{version}\n")).unwrap();
-    let control = format!(
-        "Package: demo\nVersion: {version}\nArchitecture: all\nMaintainer: Nobody <nobody@example.org>\n\
-         Description: a startup file\n"
-    );
-    fs::write(tree.join("DEBIAN/control"), control).unwrap();
-    let file = place.path().join(format!("demo_{version}.deb"));
-    run(Command::new("dpkg-deb").args(["--root-owner-group", "-b"]).arg(&tree).arg(&file)).result().expect("dpkg-deb");
-    file
 }
 
 /// uv opens, links or renames depending on `--link-mode`, and never the way that pip does.
