@@ -19,6 +19,7 @@ use std::collections::VecDeque;
 use std::fs::File;
 use std::os::fd::AsFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 use std::{fs, io};
@@ -254,7 +255,8 @@ impl Guard {
         if exe.writers != Writers::Root {
             return;
         }
-        let Ok(file) = open_path(&exe.path) else { return };
+        // Not by its path, which in a container is another file's.
+        let Ok(file) = open_path(Path::new(&format!("/proc/{}/exe", subject.pid))) else { return };
         if file.metadata().is_ok_and(|file| (file.dev(), file.ino()) == (exe.dev, exe.ino)) {
             let _ = self.parts.watch.watch_program((exe.dev, exe.ino), &file);
         }

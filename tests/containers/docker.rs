@@ -10,6 +10,7 @@ use serde_json::Value;
 use crate::engine::Docker;
 use crate::harness::{Config, Guard, SOON, field, lookup};
 use crate::image::{self, SITE};
+use crate::rows::put_down;
 use crate::site::{Place, run, sh, wait_for};
 use crate::sys::{self, PidFd};
 
@@ -76,6 +77,7 @@ fn import_while_guarded(place: &Place, docker: &Docker) {
     let record = assert_unpacked(&guard, &site.join("x.pth"), "/usr/sbin/dockerd");
     assert_eq!(field(&record, "process.parent.executable"), "/usr/sbin/dockerd");
     assert!(record["process"]["args"][0].as_str().unwrap().starts_with("docker-"), "{record}");
+    put_down("docker", "import", &record, "readable");
 }
 
 fn copy_while_guarded(place: &Place, docker: &Docker) {
@@ -86,7 +88,8 @@ fn copy_while_guarded(place: &Place, docker: &Docker) {
     let file = place.outside.join("cp.pth");
     fs::write(&file, "import os\n").unwrap();
     docker.ask(&["cp", file.to_str().unwrap(), &format!("{}:/{SITE}/cp.pth", container.id)]);
-    assert_unpacked(&guard, &container.site.join("cp.pth"), "/usr/sbin/dockerd");
+    let record = assert_unpacked(&guard, &container.site.join("cp.pth"), "/usr/sbin/dockerd");
+    put_down("docker", "cp", &record, "readable");
     // What a process of the container then does with it is another matter.
     docker.ask(&["exec", &container.id, "/bin/sh", "-c", &format!("read line < /{SITE}/cp.pth")]);
     let append = format!("echo import os >> /{SITE}/cp.pth");
@@ -127,7 +130,8 @@ fn containerd_while_guarded(place: &Place, docker: &Docker) {
     let handle = PidFd::open(client.id()).unwrap();
     assert!(handle.ends_within(SOON), "ctr did not end: {}", guard.said());
     assert!(client.wait().unwrap().success(), "ctr images import");
-    assert_unpacked(&guard, &site.join("x.pth"), "/usr/bin/containerd");
+    let record = assert_unpacked(&guard, &site.join("x.pth"), "/usr/bin/containerd");
+    put_down("containerd", "ctr images import", &record, "readable");
 }
 
 /// Lets a stopped process go on when dropped, whatever fails.
@@ -178,6 +182,9 @@ fn a_process_in_a_container_is_no_writer_of_the_host() {
                 })
             });
             assert_eq!(field(&record, "pthguard.reason"), reason, "{record}");
+            if command[0] == "/usr/bin/dpkg" && *site == container.site {
+                put_down("docker", "impostor: a container's own /usr/bin/dpkg", &record, "absent");
+            }
             assert_eq!(field(&record, "container.id"), container.id, "{record}");
             assert_eq!(field(&record, "container.runtime"), "docker", "{record}");
             assert_eq!(field(&record, "container.image.name"), "test-image:1", "{record}");

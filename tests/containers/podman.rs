@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::engine::shelter;
 use crate::harness::{Config, Guard, SOON, field, lookup};
 use crate::image::{self, SITE};
+use crate::rows::put_down;
 use crate::site::{Place, run, wait_for};
 use crate::sys;
 
@@ -43,13 +44,14 @@ fn guard(place: &Place, name: &str, site: PathBuf) -> Guard {
     Config::new(place).with_default().sites(vec![site]).home(name).start()
 }
 
-fn assert_copied(guard: &Guard, file: &Path, exe: &str) {
+fn assert_copied(guard: &Guard, file: &Path, exe: &str) -> Value {
     let record = guard.wait_record("allow", WRITES, file.to_str());
     assert_eq!(field(&record, "file.path"), file.to_str().unwrap());
     assert_eq!(field(&record, "process.executable"), exe, "{record}");
     assert_eq!(field(&record, "rule.name"), "podman", "{record}");
     assert_eq!(lookup(&record, "container"), None, "the engine runs in no container");
     wait_for(&format!("{file:?} is approved"), SOON, || fs::read(file).ok());
+    record
 }
 
 #[test]
@@ -77,7 +79,8 @@ fn podman_and_buildah_copy_and_what_they_run_does_not_write() {
         let layer = Path::new(facts[0]["GraphDriver"]["Data"]["UpperDir"].as_str().unwrap()).join(SITE);
         let one = guard(&place, "podman", layer.clone());
         podman(&["cp", file, &format!("{id}:/{SITE}/cp.pth")]);
-        assert_copied(&one, &layer.join("cp.pth"), "/usr/bin/podman");
+        let record = assert_copied(&one, &layer.join("cp.pth"), "/usr/bin/podman");
+        put_down("podman", "cp", &record, "readable");
         let write = format!("echo import os > /{SITE}/evil.pth");
         let evil = run(Command::new("podman")
             .args(["--runtime=runc", "--cgroup-manager=cgroupfs", "exec", &id])
@@ -95,7 +98,8 @@ fn podman_and_buildah_copy_and_what_they_run_does_not_write() {
         let layer = Path::new(&merged).with_file_name("diff").join(SITE);
         let two = guard(&place, "buildah", layer.clone());
         buildah(&["copy", &working, file, &format!("/{SITE}/cp.pth")]);
-        assert_copied(&two, &layer.join("cp.pth"), "/usr/bin/buildah");
+        let record = assert_copied(&two, &layer.join("cp.pth"), "/usr/bin/buildah");
+        put_down("buildah", "copy", &record, "readable");
         Ok(())
     })
     .unwrap();

@@ -46,6 +46,9 @@ fn ensurepip(matrix: &mut Matrix, tools: &Tools) {
         let case = Case { name: PRECEDENCE, end: End::Readable, ..Case::honest("venv", &cpython, &operation, &target) };
         matrix.run(&case, tool(&python).args(["-m", "venv"]).arg(&root));
     }
+    if !tools.all {
+        return;
+    }
     let target = tools.bare("/opt/ensurepip-alone");
     let cpython = version(tool(&tools.python).arg("--version"));
     let case = Case {

@@ -83,6 +83,7 @@ fn target_directory(matrix: &mut Matrix, tools: &Tools) {
     let target = Target { site: site.clone(), python: tools.python.clone(), uid: 0 };
     let pip = version(tool("/usr/bin/pip").arg("--version"));
     let case = Case {
+        end: End::Readable,
         extra_sites: vec![site.clone()],
         ..Case::honest("pip", &pip, "install --target DIR, DIR in extra_sites", &target)
     };

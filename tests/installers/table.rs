@@ -42,9 +42,9 @@ const HEAD: &str = "\
 # Installers
 
 What real installers do under the built-in policy, enforced, and what programs that are no installers get. Every cell
-comes from a run of `cargo test --test installers` (`PTHGUARD_INSTALLERS_WRITE=1` writes this file, see
-[tests/README.md](../tests/README.md)); an ordinary run fails when an installer, an operation, a mechanism, a rule or a
-verdict is no longer what is written here.
+comes from a run of `cargo test --test installers` or, for container engines, `cargo test --test containers`
+(`PTHGUARD_INSTALLERS_WRITE=1` writes this file, see [tests/README.md](../tests/README.md)); an ordinary run fails when an
+installer, an operation, a mechanism, a rule or a verdict is no longer what is written here.
 
 *Mechanism* is how the startup file came to its name: `open` is a permission event, denied in-line; `rename`, `link` and
 `symlink` are judged when they are noticed and undone; `delete` is only recorded. `-` means that there was nothing to
