@@ -15,7 +15,7 @@ use serde::Serialize;
 
 use crate::audit::escape;
 use crate::config::{self, Config};
-use crate::model::{Access, Decision, Reason, Request, Script, Site, Subject, Uids, Verdict, Writers};
+use crate::model::{Access, Decision, Reason, Request, Script, Site, Subject, Verdict};
 use crate::policy::{Mismatch, PathGlob, Rule};
 use crate::resolve::{Resolver, Unresolved, program_at, program_environment, site_prefix};
 
@@ -165,24 +165,8 @@ fn subject(config: &Config, who: &Who) -> Result<Subject, ExplainError> {
                 Runs::Module(name) => Script::Module(name.clone()),
                 Runs::Command => Script::Command,
             };
-            let uid = *uid;
-            Ok(Subject {
-                pid: 0,
-                start_time: 0,
-                exe: program_at(exe),
-                environment: program_environment(exe, &script),
-                script,
-                argv: Vec::new(),
-                uids: Uids { real: uid, effective: uid, saved: uid, fs: uid },
-                in_user_namespace: true,
-                traced: false,
-                loader: Vec::new(),
-                code: Writers::Root,
-                parent: None,
-                parents: Vec::new(),
-                container: None,
-                unit: None,
-            })
+            let environment = program_environment(exe, &script);
+            Ok(Subject { environment, ..Subject::supposed(program_at(exe), script, *uid) })
         }
     }
 }

@@ -13,16 +13,20 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod explain;
 mod glob;
 mod rule;
 mod shadow;
 #[cfg(test)]
 mod tests;
+mod trust;
 
+pub use self::access::AccessSet;
 pub use self::glob::{GlobError, PathGlob};
-pub use self::rule::{AccessSet, Environment, Mismatch, Owner, Place, Rule, Scope, UidSet};
+pub use self::rule::{Mismatch, Place, Rule, Scope, UidSet};
 pub use self::shadow::{Shadow, shadows};
+pub use self::trust::{Environment, Owner};
 
 use std::sync::Arc;
 

@@ -6,8 +6,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::PathGlob;
-use crate::model::{Access, Distrust, Program, Request, Script, Site, Subject, Verdict, Writers};
+use super::{AccessSet, Environment, Owner, PathGlob};
+use crate::model::{Distrust, Program, Request, Script, Site, Subject, Verdict};
 
 /// The prefixes whose interpreters and site directories form one environment: Debian's pip of `/usr/bin` installs
 /// into `/usr/local/lib`. Without a merged /usr some of it lies directly below the root.
@@ -92,69 +92,6 @@ impl UidSet {
     }
 }
 
-/// Whose executable and script have to be for an allow rule: who else can change them is who the rule lets in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Owner {
-    /// Root's alone.
-    Root,
-    /// Root's; or the site directory's owner's, who needs no leave to change what is in there; or a script of the
-    /// environment that the site directory belongs to.
-    User,
-    /// Not looked at.
-    Any,
-}
-
-impl Owner {
-    /// The word used in policy files.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Owner::Root => "root",
-            Owner::User => "user",
-            Owner::Any => "any",
-        }
-    }
-
-    fn trusts(self, writers: Writers, site: &Site) -> bool {
-        match self {
-            Owner::Root => writers == Writers::Root,
-            Owner::User => writers == Writers::Root || writers == Writers::User(site.owner),
-            Owner::Any => true,
-        }
-    }
-}
-
-/// Whether an allow rule looks for variables that bring other code into a program (`LD_PRELOAD`, `PYTHONPATH`).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Environment {
-    /// None may be set.
-    Clean,
-    /// None may be set where the process does not run as root.
-    CleanForUsers,
-    /// Not looked at.
-    Any,
-}
-
-impl Environment {
-    /// The word used in policy files.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Environment::Clean => "clean",
-            Environment::CleanForUsers => "clean-for-users",
-            Environment::Any => "any",
-        }
-    }
-
-    fn trusts(self, subject: &Subject) -> bool {
-        match self {
-            Environment::CleanForUsers if subject.uids.effective == 0 => true,
-            Environment::Clean | Environment::CleanForUsers => subject.loader.is_empty(),
-            Environment::Any => true,
-        }
-    }
-}
-
 /// Which site directories a rule speaks about, seen from the subject.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scope {
@@ -200,59 +137,6 @@ fn same_environment(environment: &Path, subject: &Subject, site: &Site) -> bool 
 
 fn is_system(prefix: &Path) -> bool {
     SYSTEM_PREFIXES.iter().any(|system| prefix == Path::new(system))
-}
-
-/// A set of accesses.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct AccessSet(u8);
-
-impl AccessSet {
-    /// The accesses that a rule can speak about, in the order in which they are shown. `special` is always denied,
-    /// `delete` is only recorded, `list` is never a question of who.
-    pub const RULED: [Access; 5] = [Access::Read, Access::Write, Access::Rename, Access::Link, Access::Symlink];
-
-    /// No access.
-    pub const EMPTY: AccessSet = AccessSet(0);
-
-    /// The set with `access` added.
-    #[must_use]
-    pub fn with(self, access: Access) -> Self {
-        AccessSet(self.0 | AccessSet::bit(access))
-    }
-
-    /// Whether `access` is in the set.
-    #[must_use]
-    pub fn contains(self, access: Access) -> bool {
-        self.0 & AccessSet::bit(access) != 0
-    }
-
-    /// Whether the set has one of the accesses that bring content under a startup name.
-    #[must_use]
-    pub fn brings_content(self) -> bool {
-        [Access::Write, Access::Rename, Access::Link, Access::Symlink].into_iter().any(|access| self.contains(access))
-    }
-
-    /// The accesses in the set that a rule can speak about.
-    pub fn iter(self) -> impl Iterator<Item = Access> {
-        AccessSet::RULED.into_iter().filter(move |access| self.contains(*access))
-    }
-
-    pub(super) fn covers(self, other: AccessSet) -> bool {
-        other.0 & !self.0 == 0
-    }
-
-    fn bit(access: Access) -> u8 {
-        match access {
-            Access::Read => 1,
-            Access::Write => 1 << 1,
-            Access::Rename => 1 << 2,
-            Access::Link => 1 << 3,
-            Access::Symlink => 1 << 4,
-            Access::Special => 1 << 5,
-            Access::Delete => 1 << 6,
-            Access::List => 1 << 7,
-        }
-    }
 }
 
 /// How a condition on a path turned out.

@@ -272,7 +272,11 @@ fn read_list(process: &Process, name: &'static str) -> Result<List, Box<dyn std:
     if bytes.is_empty() {
         return Ok(List { strings: Vec::new(), is_cut });
     }
-    let strings = bytes.split(|byte| *byte == 0).map(|part| OsString::from_vec(part.to_vec())).collect();
+    let mut strings: Vec<OsString> =
+        bytes.split(|byte| *byte == 0).map(|part| OsString::from_vec(part.to_vec())).collect();
+    if is_cut {
+        strings.pop(); // what is left of it might mean something else
+    }
     Ok(List { strings, is_cut })
 }
 

@@ -16,10 +16,13 @@ pub(crate) fn operations(matrix: &mut Matrix, tools: &Tools) {
     legacy(matrix);
 }
 
-/// The interpreters whose ensurepip installs setuptools: pyenv's CPython 3.8 to 3.11, and Debian's if it is among them.
+/// The interpreters whose ensurepip installs setuptools: Debian's, and pyenv's CPython 3.8 to 3.11. They all do the same;
+/// the oldest stands for them in an ordinary run.
 fn with_setuptools(tools: &Tools) -> Vec<(String, PathBuf)> {
-    let mut found = vec![("Debian's".to_owned(), tools.python.clone())];
-    // They all do the same; the oldest stands for them in an ordinary run.
+    let mut found = Vec::new();
+    if tools.all {
+        found.push(("Debian's".to_owned(), tools.python.clone()));
+    }
     for minor in if tools.all { 8..=11 } else { 8..=8 } {
         if let Some(python) = pyenv(minor) {
             found.push((format!("pyenv's 3.{minor}"), python));

@@ -36,6 +36,9 @@ fn dpkg(matrix: &mut Matrix, tools: &Tools) {
     let case = Case { end: End::Absent, ..Case::honest("apt", &apt, "remove", &target) };
     matrix.run(&case, tool("apt-get").args(["remove", "-y", "-qq", "demo"]));
 
+    if !tools.all {
+        return; // a real package does the same, in ten seconds
+    }
     prepare(tool("apt-get").args(["install", "-y", "-qq", "--download-only", "python3-zope.interface"]));
     let install = |more: &[&str]| {
         let mut command = tool("apt-get");

@@ -109,8 +109,10 @@ impl Tools {
 
     /// A new environment of Debian's interpreter at `root`, with pip.
     pub(crate) fn with_pip(&self, root: impl AsRef<Path>) -> Target {
-        prepare(tool(&self.python).args(["-m", "venv"]).arg(root.as_ref()));
-        target(root.as_ref())
+        let target = self.bare(root);
+        // Debian's version, in a tenth of the time that ensurepip takes.
+        prepare(tool("uv").args(["pip", "install", "-q", "pip==23.0.1", "--python"]).arg(&target.python));
+        target
     }
 
     /// Where Debian's pip installs as root.
