@@ -220,9 +220,7 @@ impl Watch {
         let mut state = self.lock();
         let before = Instant::now();
         let mut due = self.group.queued().unwrap_or(0);
-        if due == 0 {
-            state.emptied = before;
-        }
+        let had_none = due == 0;
         let mut buffer = std::mem::take(&mut state.buffer);
         while due > 0 {
             match self.group.read(&mut buffer, |event, pidfd| self.apply(&mut state, event, pidfd)) {
@@ -238,9 +236,9 @@ impl Watch {
             state.lost_notices = false;
         }
         state.buffer = buffer;
-        let after = Instant::now();
-        if self.group.queued().is_ok_and(|queued| queued == 0) {
-            state.emptied = after;
+        let then = if had_none { before } else { Instant::now() };
+        if had_none || self.group.queued().is_ok_and(|queued| queued == 0) {
+            state.emptied = then;
         }
     }
 

@@ -142,7 +142,7 @@ for name in os.listdir(sys.argv[1]):
 /// too. Numbers can be chosen only in a pid namespace of one's own, so everybody moves there.
 #[test]
 fn a_number_that_was_given_away_proves_nothing() {
-    const ROUNDS: usize = 8;
+    const ROUNDS: usize = 12;
     const ATTACK: &str = "
 import os, subprocess, sys, time
 site, evil, payload, pause = sys.argv[1:]
