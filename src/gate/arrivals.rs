@@ -30,6 +30,9 @@ const HEARTBEAT: Duration = Duration::from_millis(500);
 /// The shortest time that poll(2) can be told.
 const MIN_WAIT: Duration = Duration::from_millis(1);
 
+/// With more notices than this, nobody is looked up for what is only recorded.
+const STORM: usize = 1024;
+
 /// What is found under the name of a newcomer.
 enum Found {
     /// Nothing, or not that file any more.
@@ -81,7 +84,13 @@ impl Guard {
                 Notice::Removed { site, name, author } => {
                     let Some(site) = self.parts.watch.sites.get(site) else { continue };
                     let record = self.note(Action::Deletion, site.path_of(&name));
-                    self.parts.audit.record(with_author(record, self.author(&author).as_ref(), author.pid));
+                    // In a storm nobody reads the records of, newcomers come first.
+                    let record = if self.parts.notices.len() > STORM {
+                        record.by_pid(author.pid)
+                    } else {
+                        with_author(record, self.author(&author).as_ref(), author.pid)
+                    };
+                    self.parts.audit.record(record);
                 }
                 Notice::SiteLost(site) => self.site_lost(site),
                 Notice::Overflow => self.read_again(),

@@ -211,8 +211,9 @@ impl Guard {
         let (subject, process) = self.parts.resolver.identify(thread)?;
         let subject = Arc::new(subject);
         self.watch_program_of(&subject);
-        if let Some(process) = process {
-            self.parts.watch.drain();
+        if let Some(process) = process
+            && self.parts.watch.drain()
+        {
             self.remembered.remember(Arc::clone(&subject), process);
         }
         Ok(subject)

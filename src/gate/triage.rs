@@ -39,13 +39,9 @@ impl Guard {
                 .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             let _ = poll(&mut fds, PollTimeout::from(HEARTBEAT));
             self.read_group(&self.parts.gate, &mut buffer, &mut openings);
-            for opening in openings.drain(..) {
-                self.judge(opening, Guard::judge_open);
-            }
+            self.judge_all(&mut openings, Guard::judge_open);
             self.read_group(&self.parts.listing, &mut buffer, &mut openings);
-            for opening in openings.drain(..) {
-                self.judge(opening, Guard::judge_listing);
-            }
+            self.judge_all(&mut openings, Guard::judge_listing);
         }
     }
 
@@ -65,19 +61,22 @@ impl Guard {
 
     /// Whether a file or a directory is opened the group tells: the kernel does not say it in the event (`FAN_ONDIR`
     /// is not reported to groups without file identifiers).
-    fn judge(&self, opening: Opening, how: fn(&Guard, PermissionEvent)) {
-        match opening {
-            Opening::Waiting(event) => how(self, event),
-            Opening::NotOpened(_) => self.parts.counters.failed(Failure::NoDescriptor),
+    fn judge_all(&self, openings: &mut Vec<Opening>, judge: fn(&Guard, PermissionEvent, Instant)) {
+        let received = Instant::now();
+        for opening in openings.drain(..) {
+            self.heartbeats.triage.fetch_add(1, Ordering::Relaxed);
+            match opening {
+                Opening::Waiting(event) => judge(self, event, received),
+                Opening::NotOpened(_) => self.parts.counters.failed(Failure::NoDescriptor),
+            }
         }
     }
 
-    fn judge_open(&self, event: PermissionEvent) {
+    fn judge_open(&self, event: PermissionEvent, received: Instant) {
         if self.own.contains(event.thread()) {
             event.answer(Reply::Allow);
             return;
         }
-        let received = Instant::now();
         let Ok(file) = FileId::of(&event) else {
             self.parts.counters.failed(Failure::Content);
             event.answer(self.reply(self.parts.failure.unresolved.into()));
@@ -87,9 +86,20 @@ impl Guard {
         // took that name away needed the directory's lock, so the notification of the one before is in the queue.
         let opened = OpenedAs::of(&event);
         let looks_like_startup = opened.as_ref().is_none_or(|opened| self.parts.watch.may_be_startup(opened.name()));
-        self.parts.watch.drain();
-        let mut entry = self.look_up(&file);
         let due = received + self.parts.failure.budget;
+        let mut is_told = self.parts.watch.drain_until(due);
+        let mut entry = self.look_up(&file);
+        if is_told && entry.is_some() != looks_like_startup {
+            // A startup name that no notification told of, or a tracked file without one: a rename may be under way.
+            self.parts.watch.barrier(file.fsid);
+            is_told = self.parts.watch.drain_until(due);
+            entry = self.look_up(&file);
+        }
+        if !is_told {
+            // A storm: what this file was called a moment ago is not known in time.
+            let waiting = Waiting { event, received, due, file, opened, purpose: Purpose::Startup };
+            return self.fail(&waiting, Access::Read, Failure::Timeout);
+        }
         if entry.is_none() && !looks_like_startup {
             if is_being_made(&event) {
                 self.hand_over_maker(Waiting { event, received, due, file, opened, purpose: Purpose::Maker });
@@ -97,12 +107,6 @@ impl Guard {
                 event.answer(Reply::Allow);
             }
             return;
-        }
-        if entry.is_some() != looks_like_startup {
-            // A startup name that no notification told of, or a tracked file without one: a rename may be under way.
-            self.parts.watch.barrier(file.fsid);
-            self.parts.watch.drain();
-            entry = self.look_up(&file);
         }
         // A hard link outside of the site directories is opened like any file, unless for writing.
         let as_startup = looks_like_startup || entry.is_some_and(|entry| entry.may_be_startup);
@@ -149,7 +153,7 @@ impl Guard {
 
     /// An interpreter lists the directory before it opens startup files. Newcomers that raise no event when they are
     /// opened (symbolic links, FIFOs) are dealt with first.
-    fn judge_listing(&self, event: PermissionEvent) {
+    fn judge_listing(&self, event: PermissionEvent, received: Instant) {
         if self.own.contains(event.thread()) {
             event.answer(Reply::Allow);
             return;
@@ -159,15 +163,17 @@ impl Guard {
             event.answer(Reply::Allow);
             return;
         }
-        let received = Instant::now();
-        self.parts.watch.drain();
+        let due = received + self.parts.failure.budget;
+        let is_told = self.parts.watch.drain_until(due);
         let dir = FileId::of(event.as_fd()).ok();
         let Some((dir, site)) = dir.and_then(|dir| Some((dir, self.parts.watch.sites.by_file(&dir)?.id))) else {
             event.answer(Reply::Allow);
             return;
         };
-        let due = received + self.parts.failure.budget;
         let waiting = Arc::new(Waiting { event, received, due, file: dir, opened: None, purpose: Purpose::Listing });
+        if !is_told {
+            return self.fail(&waiting, Access::List, Failure::Timeout);
+        }
         let newcomers = self.parts.watch.tracker().unseen_newcomers(site);
         if !self.park(&waiting, On::Site(site, newcomers)) {
             waiting.event.answer(Reply::Allow);

@@ -5,12 +5,13 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
+use parking_lot::{Mutex, MutexGuard};
 
 use super::neighbours::Neighbours;
 use super::programs::{ProgramId, Programs};
@@ -23,6 +24,8 @@ use crate::fanotify::wire::{Event, Info, Place};
 use crate::fanotify::{Changes, FileId, NotificationGroup, Opens, PermissionGroup};
 use crate::model::{Failure, Site, StartupNames};
 
+/// How long a thread that nobody waits for reads notifications at a time, while others want the table.
+const TURN: Duration = Duration::from_millis(20);
 /// How many files are forgotten while the table is held.
 const PURGE: usize = 64;
 
@@ -112,6 +115,8 @@ pub struct Watch {
     startup: StartupNames,
     notices: Sender<Notice>,
     counters: Arc<Counters>,
+    /// A fair lock: in a storm the threads that read and judge newcomers take it again and again, and with one that is
+    /// not (std's) the thread that answers has waited more than ten seconds for it.
     state: Mutex<State>,
 }
 
@@ -157,7 +162,7 @@ impl Watch {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+        self.state.lock()
     }
 
     /// The names that make a startup file.
@@ -215,20 +220,26 @@ impl Watch {
     }
 
     /// Reads what is queued now and brings the table up to date. What arrives meanwhile is left to the next call, so
-    /// that a storm cannot hold a decision.
-    pub fn drain(&self) {
+    /// that a storm cannot hold a decision. Whether all of it was read: not if there is too much for one turn.
+    pub fn drain(&self) -> bool {
+        self.drain_until(Instant::now() + TURN)
+    }
+
+    /// The same, until then at most.
+    pub fn drain_until(&self, deadline: Instant) -> bool {
         let mut state = self.lock();
         let before = Instant::now();
-        let mut due = self.group.queued().unwrap_or(0);
-        let had_none = due == 0;
+        let queued = self.group.queued().ok();
+        let had_none = queued == Some(0);
+        let mut due = queued.unwrap_or(0);
         let mut buffer = std::mem::take(&mut state.buffer);
-        while due > 0 {
+        while due > 0 && Instant::now() < deadline {
             match self.group.read(&mut buffer, |event, pidfd| self.apply(&mut state, event, pidfd)) {
-                Ok(0) => break,
+                Ok(0) => due = 0,
                 Ok(read) => due = due.saturating_sub(read),
                 Err(_) => {
                     state.lost_notices = true;
-                    break;
+                    due = 0;
                 }
             }
         }
@@ -240,6 +251,7 @@ impl Watch {
         if had_none || self.group.queued().is_ok_and(|queued| queued == 0) {
             state.emptied = then;
         }
+        due == 0
     }
 
     /// Has the executions of a program told of, from now on.
@@ -257,8 +269,8 @@ impl Watch {
     /// Whether a process that is this program now was that already when it did what a notification tells.
     #[must_use]
     pub fn is_unchanged(&self, author: &Author, program: ProgramId) -> bool {
-        self.drain(); // what it executed before it was looked at is told by now
-        self.lock().programs.is_unchanged(author.pid, program, author.after)
+        // What it executed before it was looked at is told by now.
+        self.drain() && self.lock().programs.is_unchanged(author.pid, program, author.after)
     }
 
     fn apply(&self, state: &mut State, event: &Event<'_>, pidfd: Option<OwnedFd>) {
@@ -411,6 +423,9 @@ impl Watch {
         let placed = reach(site, name, file, OFlag::O_PATH | OFlag::O_NOFOLLOW).and_then(|opened| {
             let kind = fstat(&opened)?.st_mode & libc::S_IFMT;
             entry.is_unseen = !matches!(kind, libc::S_IFREG | libc::S_IFDIR);
+            if entry.is_unseen {
+                return Ok(()); // marks on it would tell nothing
+            }
             self.gate.mark(Opens::File, opened.as_fd())?;
             self.group.mark(Changes::File, opened.as_fd())
         });
