@@ -213,6 +213,7 @@ os.execv('/usr/bin/tail', ['tail', '-f', '/dev/null'])
     let rules = "exe = [\"/usr/bin/tail\", \"/usr/bin/mv\"]\nuid = \"any\"";
     let guard = Config::new(&place).allow("tool", rules).start();
     let venv = &place.venvs[0];
+    let mut doubted = 0;
     for (round, again) in ["after", "before"].iter().cycle().take(20).enumerate() {
         let (source, target) = (place.outside.join("evil.txt"), venv.site.join(format!("evil{round}.pth")));
         fs::write(&source, place.payload()).unwrap();
@@ -224,6 +225,10 @@ os.execv('/usr/bin/tail', ['tail', '-f', '/dev/null'])
         process.wait().unwrap();
         assert!(target.symlink_metadata().is_err());
         let record = guard.wait_record("deny", &["rename"], Some(&format!("evil{round}.pth")));
-        assert_eq!(field(&record, "pthguard.reason"), "unresolved-arrival", "{record:#}");
+        // Seen before it became the program, or after.
+        let reason = field(&record, "pthguard.reason");
+        assert!(matches!(reason, "no-rule" | "unresolved-arrival"), "{record:#}");
+        doubted += usize::from(reason == "unresolved-arrival");
     }
+    assert!(doubted > 0, "nobody was looked at too late: nothing was tested");
 }
