@@ -1,6 +1,7 @@
 //! The `pthguard` command: from the command line to an exit status.
 //!
-//! 0 is fine; 1 is a finding (explain says deny); 2 is usage, an invalid policy or an environment in which the guard cannot run.
+//! 0 is fine; 1 is a finding (explain says deny); 2 is usage, an invalid policy or an environment in which the guard
+//! cannot run.
 
 #![forbid(unsafe_code)]
 

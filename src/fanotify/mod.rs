@@ -1,9 +1,8 @@
-//! The kernel boundary: fanotify groups and marks, events and answers, file handles, leases,
-//! processes by descriptor.
+//! The kernel boundary: fanotify groups and marks, events and answers, file handles, leases, processes by descriptor.
 //!
-//! *Owns* every `unsafe` block of the crate and every layout that the kernel defines (fanotify(7),
-//! open_by_handle_at(2), fcntl(2), pidfd_open(2)). *Must not* know what a site directory or a policy is. *Hands to* its callers
-//! owned descriptors and plain values.
+//! *Owns* every `unsafe` block of the crate and every layout that the kernel defines (fanotify(7), open_by_handle_at(2),
+//! fcntl(2), pidfd_open(2)). *Must not* know what a site directory or a policy is. *Hands to* its callers owned
+//! descriptors and plain values.
 
 pub mod event;
 pub mod file;

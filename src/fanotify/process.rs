@@ -25,7 +25,7 @@ impl Pidfd {
     /// Whether the process had not ended yet.
     #[must_use]
     pub fn is_alive(&self) -> bool {
-        alive([self]).first() == Some(&true)
+        alive([self.as_fd()]) == [true]
     }
 }
 
@@ -37,9 +37,8 @@ impl AsFd for Pidfd {
 
 /// Which of these processes had not ended yet; one system call for all of them. What cannot be told counts as ended.
 #[must_use]
-pub fn alive<'a>(processes: impl IntoIterator<Item = &'a Pidfd>) -> Vec<bool> {
-    let mut fds: Vec<_> =
-        processes.into_iter().map(|process| PollFd::new(process.as_fd(), PollFlags::POLLIN)).collect();
+pub fn alive<'a>(pidfds: impl IntoIterator<Item = BorrowedFd<'a>>) -> Vec<bool> {
+    let mut fds: Vec<_> = pidfds.into_iter().map(|pidfd| PollFd::new(pidfd, PollFlags::POLLIN)).collect();
     // Readable from the end of the process on.
     let is_told = poll(&mut fds, PollTimeout::ZERO).is_ok();
     fds.iter().map(|fd| is_told && fd.revents() == Some(PollFlags::empty())).collect()
@@ -55,10 +54,10 @@ mod tests {
     fn alive_until_it_ends() {
         let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
         let (ours, theirs) = (Pidfd::open(std::process::id()).unwrap(), Pidfd::open(child.id()).unwrap());
-        assert_eq!(alive([&ours, &theirs]), [true, true]);
+        assert_eq!(alive([ours.as_fd(), theirs.as_fd()]), [true, true]);
         drop(child.stdin.take());
         child.wait().unwrap();
-        assert_eq!(alive([&ours, &theirs]), [true, false]);
+        assert_eq!(alive([ours.as_fd(), theirs.as_fd()]), [true, false]);
         assert!(!theirs.is_alive());
     }
 

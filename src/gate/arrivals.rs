@@ -84,7 +84,7 @@ impl Guard {
                 Notice::Removed { site, name, author } => {
                     let Some(site) = self.parts.watch.sites.get(site) else { continue };
                     let record = self.note(Action::Deletion, site.path_of(&name));
-                    // In a storm nobody reads the records of, newcomers come first.
+                    // In a storm newcomers come first.
                     let record = if self.parts.notices.len() > STORM {
                         record.by_pid(author.pid)
                     } else {
@@ -112,15 +112,13 @@ impl Guard {
             self.superseded(&site, arrival);
             return;
         }
-        let found = self.examine(&site, arrival);
-        if matches!(found, Found::Settled) {
-            return; // the gate decides about what it stands in for, too
-        }
-        let displaced = self.parts.watch.tracker().take_displaced(site.id, name);
-        let accepted = match found {
-            Found::Newcomer(newcomer) => self.judge_newcomer(&site, arrival, newcomer, displaced),
-            Found::Settled | Found::Gone => false,
+        let newcomer = match self.examine(&site, arrival) {
+            Found::Settled => return, // the gate decides about what it stands in for, too
+            Found::Gone => None,
+            Found::Newcomer(newcomer) => Some(newcomer),
         };
+        let displaced = self.parts.watch.tracker().take_displaced(site.id, name);
+        let accepted = newcomer.is_some_and(|newcomer| self.judge_newcomer(&site, arrival, newcomer, displaced));
         if displaced && !accepted && self.parts.mode == Mode::Enforce {
             self.put_back(&site, name);
         }

@@ -181,7 +181,7 @@ impl Remembered {
         let own_for = self.numbers.soonest_reuse();
         let now = Instant::now();
         entries.retain(|entry| now.saturating_duration_since(entry.seen) < KEEP);
-        let alive = alive(entries.iter().map(|entry| &entry.process));
+        let alive = alive(entries.iter().map(|entry| entry.process.as_fd()));
         for (entry, alive) in entries.iter_mut().zip(alive) {
             entry.ended = !alive;
             if alive {

@@ -6,12 +6,11 @@
 use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, Read};
-use std::os::fd::{AsFd, BorrowedFd};
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use procfs::process::Process;
 
 use super::cgroup::Membership;
@@ -21,6 +20,7 @@ use super::known::KnownPrograms;
 use super::program::{absolute, executable, script};
 use super::script::{Named, is_python, named_script};
 use super::status::Status;
+use crate::fanotify::process::alive;
 use crate::model::{Ancestor, Script, Subject, Writers};
 
 /// How many parents are looked up.
@@ -104,7 +104,7 @@ impl Resolver {
         let pidfd = pidfd.ok_or(Unresolved::Gone)?;
         let subject = self.subject_of_thread(pid);
         // A pidfd reads as ready once its process has ended: what was read belongs to it only if it has not, now.
-        if is_alive(pidfd) { subject } else { Err(Unresolved::Gone) }
+        if alive([pidfd]) == [true] { subject } else { Err(Unresolved::Gone) }
     }
 
     /// A parent that ends while it is looked at gives its children to another: its number may then be anybody's.
@@ -185,11 +185,6 @@ fn is_traced(tgid: u32) -> bool {
     let status = |id: OsString| Status::read(&open(id.to_str()?.parse().ok()?).ok()?).ok();
     // A thread that is gone already does nothing any more.
     tasks.flatten().filter_map(|task| status(task.file_name())).any(|status| status.tracer != 0)
-}
-
-fn is_alive(pidfd: BorrowedFd<'_>) -> bool {
-    let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
-    matches!(poll(&mut fds, PollTimeout::ZERO), Ok(0))
 }
 
 pub(super) fn open(pid: u32) -> procfs::ProcResult<Process> {

@@ -115,8 +115,8 @@ pub struct Watch {
     startup: StartupNames,
     notices: Sender<Notice>,
     counters: Arc<Counters>,
-    /// A fair lock: in a storm the threads that read and judge newcomers take it again and again, and with one that is
-    /// not (std's) the thread that answers has waited more than ten seconds for it.
+    /// A fair lock: in a storm the threads that read and judge newcomers take it again and again, and std's may let the
+    /// one that has just released it have it before the thread that answers.
     state: Mutex<State>,
 }
 
