@@ -12,7 +12,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("fanotify", &[]),
     ("policy", &["model"]),
     ("config", &["model", "policy"]),
-    ("content", &[]),
+    ("content", &["model"]),
     ("resolve", &["model", "fanotify"]),
     ("approvals", &["model"]),
     ("audit", &["model"]),

@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+mod content;
 mod decision;
 mod failure;
 mod object;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+pub use content::{ContentClass, Package, PackageSource};
 pub use decision::{Decision, Distrust, Reason};
 pub use failure::{ArrivalAction, Failure, FailureAction};
 pub use object::{Object, Origin, Sha256, StartupNames};
