@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 mod access;
+mod content;
 mod explain;
 mod glob;
 mod rule;
@@ -23,6 +24,7 @@ mod tests;
 mod trust;
 
 pub use self::access::AccessSet;
+pub use self::content::ContentSet;
 pub use self::glob::{GlobError, PathGlob};
 pub use self::rule::{Mismatch, Place, Rule, Scope, UidSet};
 pub use self::shadow::{Shadow, shadows};
@@ -56,6 +58,12 @@ impl Policy {
     #[must_use]
     pub fn executables(&self) -> Vec<String> {
         self.rules.iter().flat_map(|rule| &rule.exe).map(|glob| glob.as_str().to_owned()).collect()
+    }
+
+    /// What a rule lets its writers bring; nothing, if there is no such rule.
+    #[must_use]
+    pub fn content_of(&self, rule: &str) -> ContentSet {
+        self.rules.iter().find(|known| &*known.name == rule).map_or(ContentSet::EMPTY, |rule| rule.content)
     }
 
     /// Whether some rule asks what started a process.
