@@ -5,8 +5,8 @@
 use std::fmt::{self, Write as _};
 
 use super::{Config, JsonTarget};
-use crate::model::Verdict;
-use crate::policy::{ContentSet, Rule, UidSet};
+use crate::model::{ContentSet, Verdict};
+use crate::policy::{Rule, UidSet};
 
 impl Config {
     /// The effective policy, in TOML. It stands for itself: loaded alone, it gives the same policy again.

@@ -14,8 +14,8 @@ use super::error::Faults;
 use super::layer::{globs, word};
 use super::programs::Programs;
 use super::raw::{RawRule, Texts};
-use crate::model::{Access, ContentClass, Verdict};
-use crate::policy::{AccessSet, ContentSet, Environment, Owner, Place, Rule, Scope, UidSet};
+use crate::model::{Access, ContentClass, ContentSet, Verdict};
+use crate::policy::{AccessSet, Environment, Owner, Place, Rule, Scope, UidSet};
 
 /// Longest name of a rule; it stands in every record.
 const MAX_NAME: usize = 100;

@@ -14,7 +14,6 @@
 #![forbid(unsafe_code)]
 
 mod access;
-mod content;
 mod explain;
 mod glob;
 mod rule;
@@ -24,7 +23,6 @@ mod tests;
 mod trust;
 
 pub use self::access::AccessSet;
-pub use self::content::ContentSet;
 pub use self::glob::{GlobError, PathGlob};
 pub use self::rule::{Mismatch, Place, Rule, Scope, UidSet};
 pub use self::shadow::{Shadow, shadows};
@@ -33,7 +31,7 @@ pub use self::trust::{Environment, Owner};
 use std::sync::Arc;
 
 use self::rule::Paths;
-use crate::model::{Access, Decision, Reason, Request, Verdict};
+use crate::model::{Access, ContentSet, Decision, Reason, Request, Verdict};
 
 /// The rules, in the order in which they are asked.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{AccessSet, ContentSet, Environment, Owner, PathGlob};
-use crate::model::{Distrust, Program, Request, Script, Site, Subject, Verdict};
+use super::{AccessSet, Environment, Owner, PathGlob};
+use crate::model::{ContentSet, Distrust, Program, Request, Script, Site, Subject, Verdict};
 
 /// The prefixes whose interpreters and site directories form one environment: Debian's pip of `/usr/bin` installs
 /// into `/usr/local/lib`. Without a merged /usr some of it lies directly below the root.

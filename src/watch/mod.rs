@@ -10,6 +10,7 @@
 
 mod drain;
 mod neighbours;
+mod permit;
 mod programs;
 mod quarantine;
 mod restore;
@@ -20,5 +21,6 @@ pub use drain::{Arrival, Author, How, Notice, Watch};
 pub use programs::ProgramId;
 pub use quarantine::{Quarantine, Quarantined};
 pub use restore::restore;
-pub use sites::{SiteDir, SiteId, Sites, reach};
-pub use tracked::{Permit, Place, TrackedFile, Tracker};
+pub use sites::{Guarded, Role, SiteDir, SiteId, Sites, reach};
+pub use permit::{Permit, Stage, Writer};
+pub use tracked::{Place, TrackedFile, Tracker};

@@ -1,8 +1,6 @@
 //! Sets of content classes: what a rule lets its writers bring.
 
-#![forbid(unsafe_code)]
-
-use crate::model::ContentClass;
+use super::content::ContentClass;
 
 /// A set of content classes. `broken` is in none of them: what stops interpreters is never approved unseen.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
