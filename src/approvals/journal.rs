@@ -1,151 +1,76 @@
-//! The approvals on disk: a file that is only ever appended to, one JSON object a line, each with a checksum.
+//! The store on disk: a file that is only ever appended to, one JSON object a line, each with a checksum.
 //!
 //! Appending a line is the smallest change that a crash can cut short: what is lost is the change under way, and the
 //! cut shows, because the last line then has no end. Anything else that does not read is damage.
 
-use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
-use std::io::{self, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
-
-use super::text::FileName;
-use super::{Approval, Directory, Metadata, StateError};
-use crate::model::{Origin, Sha256};
+use super::change::{Change, v1};
+use super::state::{self, StateError, open_file};
 
 const NAME: &str = "approvals.ndjson";
 /// The name of the first journal until the baseline is complete.
 const BASELINE_NAME: &str = "approvals.ndjson.new";
-const HEADER: &str = "{\"pthguard\":\"approvals\",\"version\":1}\n";
-/// Lines that later ones have replaced, beyond which the journal is written anew at the next start.
+const VERSION: u64 = 2;
+/// Lines that later ones have replaced, beyond which the journal is written anew.
 const MAX_STALE: usize = 1000;
-
-/// One change.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct Entry {
-    directory: FileName,
-    handle: String,
-    name: FileName,
-    sha256: String,
-    origin: Origin,
-    approved: String,
-    #[serde(flatten)]
-    metadata: Metadata,
-}
-
-/// A line: the change and the first half of its SHA-256, over the bytes as they stand.
-#[derive(Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Line<'a> {
-    #[serde(borrow)]
-    approve: &'a RawValue,
-    sum: &'a str,
-}
 
 #[derive(Debug)]
 pub(super) struct Journal {
     dir: PathBuf,
     file: File,
     baseline: bool,
+    /// Lines of changes.
+    lines: usize,
+    /// With how many lines writing it anew is tried next; after a failure not at once.
+    rewrite_at: usize,
+    /// Length without the change under way.
+    whole: u64,
+    /// A change could neither be written nor be taken back: what the disk has is not what memory has.
+    doubtful: bool,
 }
 
-impl Entry {
-    pub(super) fn new(directory: &Directory, name: &OsStr, approval: &Approval) -> Self {
-        let now = time::OffsetDateTime::now_utc();
-        Entry {
-            directory: directory.path.as_os_str().into(),
-            handle: directory.handle.clone(),
-            name: name.into(),
-            sha256: approval.sha256.to_string(),
-            origin: approval.origin.clone(),
-            approved: now.format(&time::format_description::well_known::Rfc3339).unwrap_or_default(),
-            metadata: approval.metadata.clone(),
-        }
-    }
-
-    pub(super) fn directory(&self) -> Directory {
-        let path = OsString::try_from(&self.directory).unwrap_or_default().into();
-        Directory { path, handle: self.handle.clone() }
-    }
-
-    pub(super) fn name(&self) -> OsString {
-        OsString::try_from(&self.name).unwrap_or_default()
-    }
-
-    pub(super) fn approval(&self) -> Approval {
-        let sha256 = self.sha256.parse().unwrap_or(Sha256([0; 32]));
-        Approval { sha256, origin: self.origin.clone(), metadata: self.metadata.clone() }
-    }
-
-    /// Whether every field says something; checked once, when it is read.
-    fn check(&self) -> Result<(), &'static str> {
-        self.sha256.parse::<Sha256>()?;
-        OsString::try_from(&self.directory)?;
-        OsString::try_from(&self.name).map(drop)
-    }
-
-    fn to_line(&self) -> io::Result<String> {
-        let entry = serde_json::to_string(self)?;
-        let sum = checksum(&entry);
-        Ok(format!("{{\"approve\":{entry},\"sum\":\"{sum}\"}}\n"))
-    }
-
-    fn from_line(line: &str) -> Result<Self, String> {
-        let line: Line = serde_json::from_str(line).map_err(|error| format!("not a line of this journal ({error})"))?;
-        if checksum(line.approve.get()) != line.sum {
-            return Err("the checksum does not fit the line".into());
-        }
-        let entry: Entry = serde_json::from_str(line.approve.get()).map_err(|error| error.to_string())?;
-        entry.check()?;
-        Ok(entry)
-    }
-}
-
-fn checksum(text: &str) -> String {
-    let mut sum = Sha256::of(text.as_bytes()).to_string();
-    sum.truncate(32);
-    sum
+fn header(version: u64) -> String {
+    format!("{{\"pthguard\":\"approvals\",\"version\":{version}}}")
 }
 
 impl Journal {
-    /// Opens the journal, or starts one in a directory that has never been used.
-    pub(super) fn open(dir: &Path) -> Result<(Self, Vec<Entry>), StateError> {
+    /// Opens the journal and returns its changes, or starts one in a directory that has never been used. Whether it has
+    /// to be written anew, because it is of an earlier version or cut short, is the third.
+    pub(super) fn open(dir: &Path) -> Result<(Self, Vec<Change>, bool), StateError> {
         let path = dir.join(NAME);
         let io_error = |source| StateError::Io { path: path.clone(), source };
-        let text = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+        let mut file = match open_file(&path, OpenOptions::new().read(true).append(true)) {
+            Err(StateError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
                 if in_use(dir).map_err(io_error)? {
                     return Err(StateError::Missing { path, dir: dir.to_owned() });
                 }
-                return Self::start(dir).map_err(io_error);
+                return Self::start(dir).map(|journal| (journal, Vec::new(), false));
             }
-            Err(error) => return Err(io_error(error)),
+            opened => opened?,
         };
-        let damaged = |line, problem| StateError::Damaged { path: path.clone(), line, problem, dir: dir.to_owned() };
-        let (entries, whole) = parse(&text).map_err(|(line, problem)| damaged(line, problem))?;
-        let live = live(&entries);
-        let file = if whole < text.len() || entries.len() > live.len() + MAX_STALE {
-            rewrite(dir, &live).map_err(io_error)?
-        } else {
-            append_to(&path).map_err(io_error)?
-        };
-        Ok((Journal { dir: dir.to_owned(), file, baseline: false }, live))
+        let mut text = Vec::new();
+        file.read_to_end(&mut text).map_err(io_error)?;
+        let Parsed { changes, version, cut } = parse(&text).map_err(|problem| problem.at(&path, dir))?;
+        let mut journal = Self::over(dir, file, changes.len());
+        journal.whole = text.len() as u64;
+        Ok((journal, changes, cut || version < VERSION))
     }
 
-    fn start(dir: &Path) -> io::Result<(Self, Vec<Entry>)> {
+    fn over(dir: &Path, file: File, lines: usize) -> Self {
+        Journal { dir: dir.to_owned(), file, baseline: false, lines, rewrite_at: 0, whole: 0, doubtful: false }
+    }
+
+    fn start(dir: &Path) -> Result<Self, StateError> {
         let path = dir.join(BASELINE_NAME);
-        match fs::remove_file(&path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(path)?;
-        file.write_all(HEADER.as_bytes())?;
-        Ok((Journal { dir: dir.to_owned(), file, baseline: true }, Vec::new()))
+        let io_error = |source| StateError::Io { path: path.clone(), source };
+        state::remove_if_there(&path).map_err(io_error)?;
+        let mut file = open_file(&path, OpenOptions::new().append(true).create_new(true))?;
+        let header = header(VERSION) + "\n";
+        file.write_all(header.as_bytes()).map_err(io_error)?;
+        Ok(Journal { baseline: true, whole: header.len() as u64, ..Self::over(dir, file, 0) })
     }
 
     pub(super) fn is_baseline(&self) -> bool {
@@ -157,24 +82,65 @@ impl Journal {
         if self.baseline {
             self.file.sync_all()?;
             fs::rename(self.dir.join(BASELINE_NAME), self.dir.join(NAME))?;
-            File::open(&self.dir)?.sync_all()?;
             self.baseline = false;
+            state::sync_directory(&self.dir)?;
         }
         Ok(())
     }
 
-    pub(super) fn append(&mut self, entry: &Entry) -> io::Result<()> {
-        let before = self.file.metadata()?.len();
-        let line = entry.to_line()?;
-        self.file.write_all(line.as_bytes()).inspect_err(|_| {
-            // Half a line in the middle would read as damage.
-            let _ = self.file.set_len(before);
-        })
+    /// Writes a change. It counts after [`Journal::sync`]; [`Journal::take_back`] removes it until then.
+    pub(super) fn append(&mut self, change: &Change) -> io::Result<()> {
+        let line = change.to_line()?;
+        self.lines += 1;
+        self.file.write_all(line.as_bytes()).inspect_err(|_| self.take_back())
     }
 
-    /// Waits until the disk has it; during the baseline [`Journal::publish`] does, once for all.
-    pub(super) fn sync(&self) -> io::Result<()> {
-        if self.baseline { Ok(()) } else { self.file.sync_data() }
+    /// Waits until the disk has the change; during the baseline [`Journal::publish`] does, once for all.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        if !self.baseline {
+            self.file.sync_data()?;
+        }
+        self.whole = self.file.metadata()?.len();
+        Ok(())
+    }
+
+    /// Removes the change under way, half a line included, which would read as damage once another follows.
+    pub(super) fn take_back(&mut self) {
+        self.lines = self.lines.saturating_sub(1);
+        let removed = self.file.set_len(self.whole).and_then(|()| self.file.sync_data());
+        self.doubtful |= removed.is_err();
+    }
+
+    /// Whether it must be written anew before the next change.
+    pub(super) fn is_doubtful(&self) -> bool {
+        self.doubtful
+    }
+
+    /// Whether so much of it is replaced by what follows that it should be written anew.
+    pub(super) fn is_stale(&self, live: usize) -> bool {
+        !self.baseline && self.lines > live + MAX_STALE && self.lines >= self.rewrite_at
+    }
+
+    /// Writes the journal anew, beside the old one, and puts it in its place.
+    pub(super) fn rewrite(&mut self, changes: &[Change]) -> io::Result<()> {
+        self.rewrite_at = self.lines + MAX_STALE;
+        let path = self.dir.join(if self.baseline { BASELINE_NAME } else { NAME });
+        let mut text = header(VERSION) + "\n";
+        for change in changes {
+            text.push_str(&change.to_line()?);
+        }
+        let (new, mut file) = state::begin_beside(&path)?;
+        let written = file.write_all(text.as_bytes()).and_then(|()| file.sync_all());
+        written.and_then(|()| fs::rename(&new, &path)).inspect_err(|_| {
+            let _ = fs::remove_file(&new);
+        })?;
+        // From here on the new one is the journal, whatever becomes of the directory on disk.
+        self.file = file;
+        self.lines = changes.len();
+        self.whole = text.len() as u64;
+        self.doubtful = false;
+        self.rewrite_at = 0;
+        state::sync_directory(&self.dir)
     }
 }
 
@@ -189,51 +155,61 @@ fn in_use(dir: &Path) -> io::Result<bool> {
     Ok(!dir.join(BASELINE_NAME).exists() && (has_entries("blobs")? || has_entries("quarantine")?))
 }
 
-/// The entries, and how many bytes of the text are whole lines.
-fn parse(text: &[u8]) -> Result<(Vec<Entry>, usize), (usize, String)> {
+struct Parsed {
+    changes: Vec<Change>,
+    version: u64,
+    /// The last line was cut short.
+    cut: bool,
+}
+
+#[derive(Debug)]
+enum Problem {
+    Damage { line: usize, problem: String },
+    Newer { version: u64 },
+}
+
+impl Problem {
+    fn at(self, path: &Path, dir: &Path) -> StateError {
+        let (path, dir) = (path.to_owned(), dir.to_owned());
+        match self {
+            Problem::Damage { line, problem } => StateError::Damaged { path, line, problem, dir },
+            Problem::Newer { version } => StateError::Newer { path, version, known: VERSION, dir },
+        }
+    }
+}
+
+fn parse(text: &[u8]) -> Result<Parsed, Problem> {
     let whole = text.iter().rposition(|byte| *byte == b'\n').map_or(0, |at| at + 1);
-    let lines = str::from_utf8(&text[..whole]).map_err(|error| {
-        let line = 1 + text[..error.valid_up_to()].iter().filter(|byte| **byte == b'\n').count();
-        (line, "not UTF-8".to_owned())
-    })?;
-    let mut lines = lines.lines().enumerate();
-    match lines.next() {
-        Some((_, header)) if header == HEADER.trim_end() => {}
-        _ => return Err((1, format!("the first line is not {}", HEADER.trim_end()))),
+    let (text, tail) = text.split_at(whole);
+    let damage = |at: usize, problem| Problem::Damage { line: at + 1, problem };
+    let mut lines = text.split_inclusive(|byte| *byte == b'\n').map(|line| &line[..line.len() - 1]).enumerate();
+    let version = version(lines.next().map_or(&[], |(_, header)| header))?;
+    let read = |line: &[u8]| {
+        let line = str::from_utf8(line).map_err(|_| "not UTF-8".to_owned())?;
+        if version == 1 { v1::from_line(line) } else { Change::from_line(line) }
+    };
+    let changes = lines.map(|(at, line)| read(line).map_err(|problem| damage(at, problem)));
+    let mut changes = changes.collect::<Result<Vec<_>, _>>()?;
+    // A line that was cut short is the beginning of one: never a whole one and then something else.
+    let at = changes.len() + 1;
+    if let Ok(change) = read(tail) {
+        changes.push(change);
+    } else if let Some((_, rest)) = tail.split_last()
+        && read(rest).is_ok()
+    {
+        return Err(damage(at, "the end of the line is damaged".to_owned()));
     }
-    let entries: Result<Vec<_>, _> =
-        lines.map(|(at, line)| Entry::from_line(line).map_err(|problem| (at + 1, problem))).collect();
-    Ok((entries?, whole))
+    Ok(Parsed { changes, version, cut: !tail.is_empty() })
 }
 
-/// The last entry for each directory and name.
-fn live(entries: &[Entry]) -> Vec<Entry> {
-    let mut seen = std::collections::HashSet::new();
-    let mut live: Vec<Entry> =
-        entries.iter().rev().filter(|entry| seen.insert((entry.directory(), entry.name()))).cloned().collect();
-    live.reverse();
-    live
-}
-
-fn rewrite(dir: &Path, entries: &[Entry]) -> io::Result<File> {
-    let mut text = HEADER.to_owned();
-    for entry in entries {
-        text.push_str(&entry.to_line()?);
+fn version(line: &[u8]) -> Result<u64, Problem> {
+    let foreign = || Problem::Damage { line: 1, problem: format!("the first line is not {}", header(VERSION)) };
+    let line = str::from_utf8(line).map_err(|_| foreign())?;
+    let digits = line.strip_prefix("{\"pthguard\":\"approvals\",\"version\":").and_then(|rest| rest.strip_suffix('}'));
+    let version: u64 = digits.and_then(|digits| digits.parse().ok()).ok_or_else(foreign)?;
+    match version {
+        1..=VERSION if line == header(version) => Ok(version),
+        _ if version > VERSION => Err(Problem::Newer { version }),
+        _ => Err(foreign()),
     }
-    let path = dir.join(NAME);
-    write_whole(&path, text.as_bytes())?;
-    append_to(&path)
-}
-
-fn append_to(path: &Path) -> io::Result<File> {
-    OpenOptions::new().append(true).open(path)
-}
-
-/// Writes a file so that it is there whole or not at all.
-pub(super) fn write_whole(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let new = path.with_added_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&new)?;
-    file.write_all(bytes)?;
-    file.sync_data()?;
-    fs::rename(&new, path)
 }

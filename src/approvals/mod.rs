@@ -1,160 +1,76 @@
 //! Which bytes are fine under which name in which directory, in memory and on disk.
 //!
-//! *Owns* the journal and the copies of approved files below the state directory. *Must not* touch a guarded
-//! directory. *Hands to* the gate an answer from memory, and to whoever restores a file its bytes and metadata.
+//! *Owns* the state directory: the journal, the copies of approved files, the lock. *Must not* touch a guarded
+//! directory. *Hands to* the gate an answer from memory, to whoever restores a file its bytes and metadata, and to
+//! people what is approved and what is held.
 //!
 //! One approval per directory and name: the latest. A directory is known by its path *and* its file handle: a handle
 //! (inode and generation) survives a reboot, device numbers need not; a directory that was put in the place of
-//! another has another handle and starts with no approvals.
+//! another has another handle and starts with no approvals. Beside these an administrator can approve a name and a
+//! digest in every directory, several digests of one name included.
 //!
 //! ```text
 //! /var/lib/pthguard/
 //!   approvals.ndjson     the journal: a header, then one change a line, the last one for a name counts
 //!   blobs/SHA256         the approved bytes, to put a replaced file back
+//!   quarantine/          what was taken out of site directories, see crate::quarantine
+//!   lock                 held by whoever uses the directory
 //! ```
+//!
+//! # One change
+//!
+//! is a line in the journal, then in memory, then waited for until the disk has it. If that fails it is taken back in
+//! both: memory and disk agree again when the call returns, and an error means that nothing has changed. The wait
+//! comes last because an interpreter may stand at the gate for this very file; a kill of the daemon in between loses
+//! nothing, a loss of power at most this change.
 
 #![forbid(unsafe_code)]
 
+mod approval;
+mod change;
 mod journal;
-mod text;
+pub mod lock;
+pub mod state;
+mod table;
+#[cfg(test)]
+mod tests;
+pub mod text;
+mod xattrs;
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::fs;
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError, RwLock};
-
-use serde::{Deserialize, Serialize};
+use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::model::{Origin, Sha256};
-use journal::{Entry, Journal};
+pub use approval::{Approval, Directory, Held, Listed, Metadata};
+use change::Change;
+use journal::Journal;
+pub use lock::{Instance, Taken};
+pub use state::{StateError, prepare_directory};
+use table::Table;
+pub use xattrs::Xattrs;
 
-/// What is kept of an approved file beside its bytes, so that it can come back as it was.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Metadata {
-    /// Owner.
-    pub uid: u32,
-    /// Group.
-    pub gid: u32,
-    /// Permission bits.
-    pub mode: u32,
-    /// Seconds of the modification time.
-    pub mtime: i64,
-    /// Nanoseconds of the modification time.
-    pub mtime_nsec: i64,
-}
-
-impl From<&fs::Metadata> for Metadata {
-    fn from(file: &fs::Metadata) -> Self {
-        Metadata {
-            uid: file.uid(),
-            gid: file.gid(),
-            mode: file.mode() & 0o7777,
-            mtime: file.mtime(),
-            mtime_nsec: file.mtime_nsec(),
-        }
-    }
-}
-
-/// "These bytes under this name are fine."
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Approval {
-    /// Digest of the bytes.
-    pub sha256: Sha256,
-    /// Who said so.
-    pub origin: Origin,
-    /// The file's metadata when it was approved.
-    pub metadata: Metadata,
-}
-
-/// A directory as approvals know it.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub struct Directory {
-    /// Canonical path.
-    pub path: PathBuf,
-    /// Its file handle, `TYPE:HEX`.
-    pub handle: String,
-}
+/// Most files that are held at a time. Who may write a directory can fill it with names.
+pub const MAX_HELD: usize = 10_000;
+/// Longest text of a held file's line, author or reason, in bytes.
+const MAX_TEXT: usize = 1024;
+/// Largest copy that is read back, in bytes; `protect.max_size` is far below.
+const MAX_BLOB: u64 = 256 * 1024 * 1024;
 
 /// A directory's number in one store, for quick look-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct DirectoryId(usize);
 
-/// Why the state directory cannot be used. Each message says what to do.
-#[derive(Debug, thiserror::Error)]
-pub enum StateError {
-    /// It cannot be read or written.
-    #[error("{path}: {source}")]
-    Io {
-        /// The file or directory.
-        path: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// Others than root could change it.
-    #[error(
-        "{path} belongs to user {owner} with mode {mode:o}, others could change it: chown root {path} and chmod go-w {path}, after a look at what it holds"
-    )]
-    Unsafe {
-        /// The directory.
-        path: PathBuf,
-        /// Its owner.
-        owner: u32,
-        /// Its permission bits.
-        mode: u32,
-    },
-    /// The journal is damaged.
-    #[error(
-        "{path}:{line}: {problem}; nothing was changed. Put the file back from a backup, or remove that line (the file that it approved then stays unreadable), or move {dir} away to record a new baseline at the next start"
-    )]
-    Damaged {
-        /// The journal.
-        path: PathBuf,
-        /// Line, from 1.
-        line: usize,
-        /// What is wrong.
-        problem: String,
-        /// The state directory.
-        dir: PathBuf,
-    },
-    /// Copies or quarantined files are there, but no journal.
-    #[error(
-        "{path} is missing, although {dir} has been in use; nothing was changed. Put the file back from a backup, or move {dir} away to record a new baseline at the next start"
-    )]
-    Missing {
-        /// The journal.
-        path: PathBuf,
-        /// The state directory.
-        dir: PathBuf,
-    },
-}
-
 /// The store.
 #[derive(Debug)]
 pub struct Approvals {
     blobs: PathBuf,
-    directories: RwLock<Vec<(Directory, HashMap<OsString, Approval>)>>,
+    table: RwLock<Table>,
+    /// Held from before a change is written until the disk has it; never taken by whoever only asks.
     journal: Mutex<Journal>,
-}
-
-/// Makes a state directory, 0700, if it is not there, and refuses one that others can change.
-///
-/// # Errors
-/// [`StateError::Io`], [`StateError::Unsafe`].
-pub fn prepare_directory(path: &Path) -> Result<(), StateError> {
-    let io_error = |source| StateError::Io { path: path.to_owned(), source };
-    match fs::DirBuilder::new().recursive(true).mode(0o700).create(path) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(io_error(error)),
-        _ => {}
-    }
-    let metadata = fs::metadata(path).map_err(io_error)?;
-    let (owner, mode) = (metadata.uid(), metadata.mode() & 0o7777);
-    if owner != 0 || mode & 0o022 != 0 {
-        return Err(StateError::Unsafe { path: path.to_owned(), owner, mode });
-    }
-    Ok(())
 }
 
 impl Approvals {
@@ -165,20 +81,26 @@ impl Approvals {
     pub fn open(state: &Path) -> Result<Self, StateError> {
         let blobs = state.join("blobs");
         prepare_directory(&blobs)?;
-        let (journal, entries) = Journal::open(state)?;
-        let store = Approvals { blobs, directories: RwLock::default(), journal: Mutex::new(journal) };
-        for entry in entries {
-            let id = store.directory(&entry.directory());
-            store.insert(id, &entry.name(), entry.approval());
+        let (journal, changes, rewrite) = Journal::open(state)?;
+        let mut table = Table::default();
+        for change in &changes {
+            table.apply(change);
+        }
+        let store = Approvals { blobs, table: RwLock::new(table), journal: Mutex::new(journal) };
+        {
+            let mut journal = store.journal();
+            if rewrite || journal.is_stale(store.table().changes().len()) {
+                store.rewrite(&mut journal).map_err(|source| StateError::Io { path: state.to_owned(), source })?;
+            }
         }
         Ok(store)
     }
 
     /// Whether nothing has ever been recorded here: what is there now becomes the baseline. Stays true until
-    /// [`Approvals::baseline_complete`].
+    /// [`Approvals::baseline_complete`]; until then nothing that is approved outlives this process.
     #[must_use]
     pub fn is_first_start(&self) -> bool {
-        self.journal.lock().unwrap_or_else(PoisonError::into_inner).is_baseline()
+        self.journal().is_baseline()
     }
 
     /// Ends the first start: from now on the baseline counts. A daemon that is killed before records it anew.
@@ -186,46 +108,51 @@ impl Approvals {
     /// # Errors
     /// The journal could not be written.
     pub fn baseline_complete(&self) -> io::Result<()> {
-        self.journal.lock().unwrap_or_else(PoisonError::into_inner).publish()
+        let mut journal = self.journal();
+        state::sync_directory(&self.blobs)?;
+        journal.publish()
     }
 
     /// The number of a directory, which it gets when it is first named.
     #[must_use]
     pub fn directory(&self, directory: &Directory) -> DirectoryId {
-        let mut directories = self.directories.write().unwrap_or_else(PoisonError::into_inner);
-        let known = directories.iter().position(|(known, _)| known == directory);
-        DirectoryId(known.unwrap_or_else(|| {
-            directories.push((directory.clone(), HashMap::new()));
-            directories.len() - 1
-        }))
+        self.table_mut().directory(directory)
     }
 
-    /// Whether these bytes are approved under this name.
+    /// Whether these bytes are approved under this name, in this directory or in every one.
     #[must_use]
     pub fn is_approved(&self, id: DirectoryId, name: &OsStr, sha256: Sha256) -> bool {
-        let directories = self.directories.read().unwrap_or_else(PoisonError::into_inner);
-        directories.get(id.0).and_then(|(_, names)| names.get(name)).is_some_and(|approval| approval.sha256 == sha256)
+        self.table().is_approved(id, name, sha256)
     }
 
     /// Whether these bytes are approved under this name in any directory.
     #[must_use]
     pub fn is_approved_anywhere(&self, name: &OsStr, sha256: Sha256) -> bool {
-        let directories = self.directories.read().unwrap_or_else(PoisonError::into_inner);
-        directories.iter().any(|(_, names)| names.get(name).is_some_and(|approval| approval.sha256 == sha256))
+        self.table().is_approved_anywhere(name, sha256)
     }
 
-    /// The approval for a name.
+    /// Whether these bytes are approved under this name in every directory.
+    #[must_use]
+    pub fn is_approved_everywhere(&self, name: &OsStr, sha256: Sha256) -> bool {
+        self.table().is_approved_everywhere(name, sha256)
+    }
+
+    /// The approval for a name in this very directory.
     #[must_use]
     pub fn get(&self, id: DirectoryId, name: &OsStr) -> Option<Approval> {
-        let directories = self.directories.read().unwrap_or_else(PoisonError::into_inner);
-        directories.get(id.0)?.1.get(name).cloned()
+        self.table().approval(id, name).cloned()
+    }
+
+    /// What is known of a held file.
+    #[must_use]
+    pub fn get_held(&self, id: DirectoryId, name: &OsStr) -> Option<Held> {
+        self.table().held_file(id, name).cloned()
     }
 
     /// How many approvals there are.
     #[must_use]
     pub fn len(&self) -> usize {
-        let directories = self.directories.read().unwrap_or_else(PoisonError::into_inner);
-        directories.iter().map(|(_, names)| names.len()).sum()
+        self.table().count_approved()
     }
 
     /// Whether there are none.
@@ -234,181 +161,208 @@ impl Approvals {
         self.len() == 0
     }
 
-    /// Approves `bytes` under `name`: on disk first, then in memory, then waits until the disk has it.
-    ///
-    /// The wait comes last because an interpreter may stand at the gate for this very file; a kill of the daemon in
-    /// between loses nothing, a loss of power at most this approval.
+    /// All approvals, those that hold everywhere first, then by directory and name.
+    #[must_use]
+    pub fn list(&self) -> Vec<Listed> {
+        self.table().all_approved()
+    }
+
+    /// All held files, the oldest first.
+    #[must_use]
+    pub fn held(&self) -> Vec<(Directory, OsString, Held)> {
+        let table = self.table();
+        let all = table.all_held().into_iter();
+        all.map(|(file, held)| (file.directory, file.name, held.clone())).collect()
+    }
+
+    /// Approves `bytes` under `name`; if the file was held, it no longer is.
     ///
     /// # Errors
-    /// The bytes or the journal could not be written; then nothing is approved.
+    /// `bytes` are not what the approval says, or they or the journal could not be written; then nothing has changed.
     pub fn approve(&self, id: DirectoryId, name: &OsStr, bytes: &[u8], approval: Approval) -> io::Result<()> {
-        let directory = {
-            let directories = self.directories.read().unwrap_or_else(PoisonError::into_inner);
-            let Some((directory, names)) = directories.get(id.0) else {
-                return Err(io::Error::from(io::ErrorKind::NotFound));
-            };
-            if names.get(name) == Some(&approval) {
-                return Ok(());
-            }
-            directory.clone()
+        if Sha256::of(bytes) != approval.sha256 {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "these are not the bytes that are approved"));
+        }
+        let mut journal = self.journal();
+        let file = self.table().place(id, name).ok_or(io::ErrorKind::NotFound)?;
+        let is_known = {
+            let table = self.table();
+            table.approval(id, name) == Some(&approval) && table.held_file(id, name).is_none()
         };
-        self.write_blob(approval.sha256, bytes)?;
-        let entry = Entry::new(&directory, name, &approval);
-        let mut journal = self.journal.lock().unwrap_or_else(PoisonError::into_inner);
-        journal.append(&entry)?;
-        self.insert(id, name, approval);
-        journal.sync()
+        let copy = self.write_blob(approval.sha256, bytes)?;
+        if is_known {
+            return copy.map_or(Ok(()), |copy| copy.sync_data());
+        }
+        let is_baseline = journal.is_baseline();
+        let wait = || match copy {
+            Some(copy) if is_baseline => copy.sync_data(),
+            Some(copy) => copy.sync_data().and_then(|()| state::sync_directory(&self.blobs)),
+            None => Ok(()),
+        };
+        self.change(&mut journal, &Change::Approve { file, approval, time: now() }, wait)
+    }
+
+    /// Takes an approval back: from now on nobody reads the file, unless its bytes are approved everywhere. Returns the
+    /// approval, if there was one.
+    ///
+    /// # Errors
+    /// The journal could not be written; then nothing has changed.
+    pub fn revoke(&self, id: DirectoryId, name: &OsStr) -> io::Result<Option<Approval>> {
+        let mut journal = self.journal();
+        let file = self.table().place(id, name).ok_or(io::ErrorKind::NotFound)?;
+        let Some(approval) = self.get(id, name) else { return Ok(None) };
+        self.change(&mut journal, &Change::Revoke { file, time: now() }, || Ok(()))?;
+        Ok(Some(approval))
+    }
+
+    /// Approves a name and digest in every directory. There is no copy: such a file cannot be put back.
+    ///
+    /// # Errors
+    /// The journal could not be written; then nothing has changed.
+    pub fn approve_everywhere(&self, name: &OsStr, sha256: Sha256, origin: Origin) -> io::Result<()> {
+        let mut journal = self.journal();
+        if self.is_approved_everywhere(name, sha256) {
+            return Ok(());
+        }
+        let change = Change::ApproveEverywhere { name: name.to_owned(), sha256, origin, time: now() };
+        self.change(&mut journal, &change, || Ok(()))
+    }
+
+    /// Takes back what was approved under a name in every directory: one digest, or all of them. Returns those that were
+    /// approved. What is approved in single directories stays so.
+    ///
+    /// # Errors
+    /// The journal could not be written; then nothing has changed.
+    pub fn revoke_everywhere(&self, name: &OsStr, sha256: Option<Sha256>) -> io::Result<Vec<Sha256>> {
+        let mut journal = self.journal();
+        let mut revoked = self.table().everywhere(name);
+        revoked.retain(|known| sha256.is_none_or(|sha256| *known == sha256));
+        if !revoked.is_empty() {
+            let change = Change::RevokeEverywhere { name: name.to_owned(), sha256, time: now() };
+            self.change(&mut journal, &change, || Ok(()))?;
+        }
+        Ok(revoked)
+    }
+
+    /// Remembers that a file is held. It is not said anew if nothing but the time is new. Beyond [`MAX_HELD`] the oldest is
+    /// forgotten, and returned: it stays unreadable, but is listed no more.
+    ///
+    /// # Errors
+    /// The journal could not be written; then nothing has changed, or only the oldest is forgotten.
+    pub fn hold(&self, id: DirectoryId, name: &OsStr, held: Held) -> io::Result<Option<(Directory, OsString, Held)>> {
+        let mut journal = self.journal();
+        let file = self.table().place(id, name).ok_or(io::ErrorKind::NotFound)?;
+        let held = bounded(held);
+        let (known, is_full) = {
+            let table = self.table();
+            let known = table.held_file(id, name).cloned();
+            let is_full = known.is_none() && table.count_held() >= MAX_HELD;
+            (known, is_full)
+        };
+        if known.is_some_and(|known| known.is_no_news(&held)) {
+            return Ok(None);
+        }
+        let oldest = if is_full { self.held().into_iter().next() } else { None };
+        if let Some((directory, name, _)) = &oldest {
+            let file = change::Place { directory: directory.clone(), name: name.clone() };
+            self.change(&mut journal, &Change::Release { file, time: now() }, || Ok(()))?;
+        }
+        self.change(&mut journal, &Change::Hold { file, held }, || Ok(()))?;
+        Ok(oldest)
+    }
+
+    /// Forgets that a file is held, because it is gone. Returns what was known of it.
+    ///
+    /// # Errors
+    /// The journal could not be written; then nothing has changed.
+    pub fn release(&self, id: DirectoryId, name: &OsStr) -> io::Result<Option<Held>> {
+        let mut journal = self.journal();
+        let file = self.table().place(id, name).ok_or(io::ErrorKind::NotFound)?;
+        let Some(held) = self.get_held(id, name) else { return Ok(None) };
+        self.change(&mut journal, &Change::Release { file, time: now() }, || Ok(()))?;
+        Ok(Some(held))
     }
 
     /// The bytes of an approved file.
     ///
     /// # Errors
-    /// The copy is missing or damaged.
+    /// The copy is missing or damaged, or others could have written it.
     pub fn bytes(&self, sha256: Sha256) -> io::Result<Vec<u8>> {
-        let bytes = fs::read(self.blobs.join(sha256.to_string()))?;
+        let file = open_blob(&self.blobs.join(sha256.to_string()))?;
+        let mut bytes = Vec::new();
+        file.take(MAX_BLOB).read_to_end(&mut bytes)?;
         if Sha256::of(&bytes) != sha256 {
             return Err(io::Error::new(io::ErrorKind::InvalidData, format!("the copy {sha256} is damaged")));
         }
         Ok(bytes)
     }
 
-    fn insert(&self, id: DirectoryId, name: &OsStr, approval: Approval) {
-        let mut directories = self.directories.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, names)) = directories.get_mut(id.0) {
-            names.insert(name.to_owned(), approval);
+    /// Writes one change to the journal, then to memory, then waits for the disk; all of it or nothing.
+    fn change(&self, journal: &mut Journal, change: &Change, wait: impl FnOnce() -> io::Result<()>) -> io::Result<()> {
+        if journal.is_doubtful() {
+            self.rewrite(journal)?;
+        }
+        journal.append(change)?;
+        let undo = self.table_mut().apply(change);
+        if let Err(error) = wait().and_then(|()| journal.sync()) {
+            self.table_mut().undo(undo);
+            journal.take_back();
+            return Err(error);
+        }
+        let live = self.table().count_approved() + self.table().count_held();
+        if journal.is_stale(live) {
+            let _ = self.rewrite(journal); // the change is made: what is too long is only that
+        }
+        Ok(())
+    }
+
+    /// Writes the journal anew, and removes the copies that no approval needs any more.
+    fn rewrite(&self, journal: &mut Journal) -> io::Result<()> {
+        journal.rewrite(&self.table().changes())?;
+        let needed: HashSet<OsString> =
+            self.list().into_iter().map(|listed| listed.sha256.to_string().into()).collect();
+        for entry in fs::read_dir(&self.blobs)?.flatten() {
+            if !needed.contains(&entry.file_name()) {
+                let _ = fs::remove_file(entry.path()); // one that stays is only room that is lost
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a copy of approved bytes, unless a good one is there.
+    fn write_blob(&self, sha256: Sha256, bytes: &[u8]) -> io::Result<Option<File>> {
+        match self.bytes(sha256) {
+            Ok(_) => Ok(None),
+            Err(_) => state::write_whole(&self.blobs.join(sha256.to_string()), bytes).map(Some),
         }
     }
 
-    fn write_blob(&self, sha256: Sha256, bytes: &[u8]) -> io::Result<()> {
-        let path = self.blobs.join(sha256.to_string());
-        if fs::metadata(&path).is_ok_and(|file| file.len() == bytes.len() as u64) {
-            return Ok(());
-        }
-        journal::write_whole(&path, bytes)
+    fn journal(&self) -> MutexGuard<'_, Journal> {
+        self.journal.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn table(&self) -> RwLockReadGuard<'_, Table> {
+        self.table.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn table_mut(&self) -> RwLockWriteGuard<'_, Table> {
+        self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::os::unix::ffi::OsStrExt;
+fn open_blob(path: &Path) -> Result<File, StateError> {
+    state::open_file(path, OpenOptions::new().read(true))
+}
 
-    use super::*;
+fn bounded(mut held: Held) -> Held {
+    let cut = |text: &mut String| text.truncate(text.floor_char_boundary(MAX_TEXT));
+    cut(&mut held.author);
+    cut(&mut held.reason);
+    held.line.iter_mut().for_each(cut);
+    held
+}
 
-    fn directory() -> Directory {
-        Directory { path: "/usr/lib/python3/dist-packages".into(), handle: "1:00ff".into() }
-    }
-
-    fn approval(bytes: &[u8]) -> Approval {
-        Approval {
-            sha256: Sha256::of(bytes),
-            origin: Origin::Writer("pip".into()),
-            metadata: Metadata { uid: 0, gid: 50, mode: 0o644, mtime: 1_700_000_000, mtime_nsec: 5 },
-        }
-    }
-
-    fn store_with_a_baseline(state: &Path) -> Approvals {
-        prepare_directory(state).unwrap();
-        let store = Approvals::open(state).unwrap();
-        assert!(store.is_first_start());
-        let id = store.directory(&directory());
-        for (name, bytes) in [("a.pth", "/opt/a\n"), ("b.pth", "/opt/b\n"), ("c.pth", "/opt/c\n")] {
-            store.approve(id, OsStr::new(name), bytes.as_bytes(), approval(bytes.as_bytes())).unwrap();
-        }
-        store.baseline_complete().unwrap();
-        store
-    }
-
-    fn state() -> (tempfile::TempDir, PathBuf) {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("state");
-        (dir, path)
-    }
-
-    #[test]
-    fn approvals_survive_a_restart_with_their_bytes_and_metadata() {
-        let (_dir, state) = state();
-        let name = OsStr::from_bytes(b"\xff\n\".pth");
-        let store = store_with_a_baseline(&state);
-        let id = store.directory(&directory());
-        store.approve(id, name, b"import x\n", approval(b"import x\n")).unwrap();
-        store.approve(id, OsStr::new("a.pth"), b"/opt/new\n", approval(b"/opt/new\n")).unwrap();
-        drop(store);
-        let store = Approvals::open(&state).unwrap();
-        assert!(!store.is_first_start());
-        let id = store.directory(&directory());
-        assert_eq!(store.len(), 4);
-        assert_eq!(store.get(id, name), Some(approval(b"import x\n")));
-        assert!(store.is_approved(id, OsStr::new("a.pth"), Sha256::of(b"/opt/new\n")));
-        assert!(!store.is_approved(id, OsStr::new("a.pth"), Sha256::of(b"/opt/a\n")), "one approval per name");
-        assert_eq!(store.bytes(Sha256::of(b"/opt/new\n")).unwrap(), b"/opt/new\n");
-        let moved = Directory { handle: "1:00fe".into(), ..directory() };
-        let other = store.directory(&moved);
-        assert!(store.get(other, OsStr::new("a.pth")).is_none(), "another directory in its place");
-    }
-
-    #[test]
-    fn a_baseline_that_was_cut_short_is_recorded_anew() {
-        let (_dir, state) = state();
-        prepare_directory(&state).unwrap();
-        let store = Approvals::open(&state).unwrap();
-        let id = store.directory(&directory());
-        store.approve(id, OsStr::new("a.pth"), b"x", approval(b"x")).unwrap();
-        drop(store);
-        let store = Approvals::open(&state).unwrap();
-        assert!(store.is_first_start() && store.is_empty());
-    }
-
-    #[test]
-    fn damage_is_an_error_with_file_and_line_and_changes_nothing() {
-        let (_dir, state) = state();
-        drop(store_with_a_baseline(&state));
-        let path = state.join("approvals.ndjson");
-        let good = fs::read_to_string(&path).unwrap();
-        let flipped = good.replacen("b.pth", "d.pth", 1);
-        let headless = good.split_once('\n').unwrap().1.to_owned();
-        let later_version = good.replacen("\"version\":1", "\"version\":2", 1);
-        for (text, line) in [(&flipped, 3), (&headless, 1), (&later_version, 1), (&String::new(), 1)] {
-            fs::write(&path, text).unwrap();
-            let error = Approvals::open(&state).unwrap_err();
-            assert!(matches!(&error, StateError::Damaged { line: at, .. } if *at == line), "{error}");
-            assert!(error.to_string().contains("approvals.ndjson"));
-            assert_eq!(&fs::read_to_string(&path).unwrap(), text);
-        }
-        fs::remove_file(&path).unwrap();
-        assert!(matches!(Approvals::open(&state), Err(StateError::Missing { .. })));
-    }
-
-    #[test]
-    fn a_last_line_that_was_cut_short_is_dropped() {
-        let (_dir, state) = state();
-        drop(store_with_a_baseline(&state));
-        let path = state.join("approvals.ndjson");
-        let mut text = fs::read_to_string(&path).unwrap();
-        text.truncate(text.len() - 10);
-        fs::write(&path, &text).unwrap();
-        let store = Approvals::open(&state).unwrap();
-        assert_eq!(store.len(), 2);
-        let id = store.directory(&directory());
-        store.approve(id, OsStr::new("e.pth"), b"e", approval(b"e")).unwrap();
-        drop(store);
-        assert_eq!(Approvals::open(&state).unwrap().len(), 3, "what follows starts on a line of its own");
-    }
-
-    #[test]
-    fn a_directory_that_others_can_write_is_refused() {
-        use std::os::unix::fs::PermissionsExt;
-        let (_dir, state) = state();
-        prepare_directory(&state).unwrap();
-        fs::set_permissions(&state, fs::Permissions::from_mode(0o722)).unwrap();
-        assert!(matches!(prepare_directory(&state), Err(StateError::Unsafe { mode: 0o722, .. })));
-    }
-
-    #[test]
-    fn a_damaged_copy_is_not_handed_out() {
-        let (_dir, state) = state();
-        let store = store_with_a_baseline(&state);
-        let sha256 = Sha256::of(b"/opt/a\n");
-        fs::write(state.join("blobs").join(sha256.to_string()), "/opt/x\n").unwrap();
-        assert!(store.bytes(sha256).is_err());
-    }
+fn now() -> String {
+    let now = time::OffsetDateTime::now_utc();
+    now.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
 }

@@ -1,40 +1,46 @@
-//! Names and paths in JSON: as text where they are UTF-8, as hexadecimal digits where they are not.
+//! Names and paths in JSON: as text where they are UTF-8, as hexadecimal digits where they are not. For
+//! `#[serde(with = "text")]`.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-/// A file name or path in the journal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+/// A file name or path, without loss.
+#[derive(Serialize, Deserialize)]
 #[serde(untagged)]
-pub(super) enum FileName {
+enum FileName {
     Text(String),
-    Bytes { hex: String },
+    Bytes(Hex),
 }
 
-impl From<&OsStr> for FileName {
-    fn from(name: &OsStr) -> Self {
-        match name.to_str() {
-            Some(text) => FileName::Text(text.to_owned()),
-            None => FileName::Bytes { hex: name.as_bytes().iter().map(|byte| format!("{byte:02x}")).collect() },
-        }
-    }
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Hex {
+    hex: String,
 }
 
-impl TryFrom<&FileName> for OsString {
-    type Error = &'static str;
+/// Writes a name.
+///
+/// # Errors
+/// The serializer's.
+pub fn serialize<S: Serializer>(name: &(impl AsRef<OsStr> + ?Sized), serializer: S) -> Result<S::Ok, S::Error> {
+    let name = name.as_ref();
+    let name = match name.to_str() {
+        Some(text) => FileName::Text(text.to_owned()),
+        None => FileName::Bytes(Hex { hex: hex::encode(name.as_bytes()) }),
+    };
+    name.serialize(serializer)
+}
 
-    fn try_from(name: &FileName) -> Result<Self, Self::Error> {
-        match name {
-            FileName::Text(text) => Ok(text.into()),
-            FileName::Bytes { hex } if hex.len() % 2 == 0 && hex.bytes().all(|digit| digit.is_ascii_hexdigit()) => {
-                let digits = hex.as_bytes().chunks(2);
-                let byte = |pair| std::str::from_utf8(pair).ok().and_then(|pair| u8::from_str_radix(pair, 16).ok());
-                let bytes: Option<Vec<u8>> = digits.map(byte).collect();
-                bytes.map(OsString::from_vec).ok_or("a name that is no hexadecimal number")
-            }
-            FileName::Bytes { .. } => Err("a name that is no hexadecimal number"),
-        }
-    }
+/// Reads a name.
+///
+/// # Errors
+/// Neither text nor an even number of hexadecimal digits.
+pub fn deserialize<'de, T: From<OsString>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
+    let name = match FileName::deserialize(deserializer)? {
+        FileName::Text(text) => OsString::from(text),
+        FileName::Bytes(Hex { hex }) => OsString::from_vec(hex::decode(hex).map_err(de::Error::custom)?),
+    };
+    Ok(T::from(name))
 }

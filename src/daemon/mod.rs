@@ -8,7 +8,6 @@
 #![forbid(unsafe_code)]
 
 mod health;
-mod instance;
 mod privileges;
 mod signals;
 
@@ -21,7 +20,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::bounded;
 use sd_notify::NotifyState;
 
-use crate::approvals::{Approvals, StateError, prepare_directory};
+use crate::approvals::{Approvals, Instance, StateError, Taken, prepare_directory};
 use crate::audit::{self, Action, Audit, Auditor, Counters, Record, Targets};
 use crate::config::{self, Config};
 use crate::fanotify::{NotificationGroup, PermissionGroup, Reply};
@@ -30,7 +29,6 @@ use crate::model::Mode;
 use crate::resolve::Resolver;
 use crate::watch::{Quarantine, Watch};
 use health::Health;
-use instance::Instance;
 use signals::{Signal, Signals};
 
 /// Notices that wait for the arrivals thread. More are a storm: then the directories are read again instead.
@@ -55,7 +53,7 @@ pub enum StartError {
     State(#[from] StateError),
     /// Another daemon uses the state directory.
     #[error(transparent)]
-    Instance(#[from] instance::Taken),
+    Instance(#[from] Taken),
     /// The kernel lacks what the gate needs.
     #[error("{what}: {source}; {hint}")]
     Kernel {

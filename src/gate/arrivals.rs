@@ -259,10 +259,9 @@ impl Guard {
             self.parts.counters.failed(Failure::Mark);
             return;
         };
-        let (Ok(content), Ok(metadata)) = (Content::read(&target, self.parts.max_size), target.metadata()) else {
+        let (Ok(content), Ok(metadata)) = (Content::read(&target, self.parts.max_size), Metadata::of(&target)) else {
             return;
         };
-        let metadata = Metadata::from(&metadata);
         self.approve(site, name, &file, &content, metadata, Origin::Writer(Arc::clone(rule)));
     }
 
@@ -362,7 +361,7 @@ impl Guard {
         if let Some(grants) = grants {
             self.parts.watch.tracker().probed(file, grants);
         }
-        let metadata = Metadata::from(&opened.metadata().ok()?);
+        let metadata = Metadata::of(&opened).ok()?;
         Some((Content::read(&opened, self.parts.max_size).ok()?, metadata))
     }
 
@@ -384,9 +383,9 @@ impl Guard {
         let sha256 = Sha256::of(bytes);
         let action = match &origin {
             Origin::Baseline => Action::Baseline,
-            Origin::Writer(_) => Action::Approval,
+            Origin::Writer(_) | Origin::Found | Origin::Administrator { .. } => Action::Approval,
         };
-        let approval = Approval { sha256, origin: origin.clone(), metadata };
+        let approval = Approval::new(sha256, origin.clone(), metadata);
         if let Err(error) = self.parts.approvals.approve(site.approvals, name, bytes, approval) {
             self.failed(
                 Failure::State,
@@ -408,6 +407,8 @@ impl Guard {
             Origin::Baseline if executes => record.saying("was here at the first start; executes code at start-up"),
             Origin::Baseline => record.saying("was here at the first start"),
             Origin::Writer(rule) => record.saying(format!("written under rule {rule}")),
+            Origin::Found => record.saying("harmless, found where nobody had watched"),
+            Origin::Administrator { uid } => record.saying(format!("approved by user {uid}")),
         };
         self.parts.audit.record(record);
     }

@@ -137,7 +137,7 @@ impl Guard {
     fn target_of(&self, site: &SiteDir, name: &OsStr) -> Option<(FileId, Content, Metadata)> {
         let target = self.follow(site, name)?;
         let file = self.parts.watch.track_target(site, name, &target).ok()?;
-        let metadata = Metadata::from(&target.metadata().ok()?);
+        let metadata = Metadata::of(&target).ok()?;
         Some((file, Content::read(&target, self.parts.max_size).ok()?, metadata))
     }
 

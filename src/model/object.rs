@@ -6,7 +6,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::content::{ContentClass, Package};
 
@@ -18,10 +18,17 @@ pub enum Origin {
     Baseline,
     /// A writer that the policy permits brought it; the rule's name.
     Writer(Arc<str>),
+    /// It was there, and harmless, when the guard came back or first saw the directory: nobody watched who brought it.
+    Found,
+    /// An administrator approved it on the command line.
+    Administrator {
+        /// Whoever it was, as the initial user namespace knows him.
+        uid: u32,
+    },
 }
 
-/// A SHA-256 digest.
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+/// A SHA-256 digest. Written as 64 hexadecimal digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Sha256(pub [u8; 32]);
 
 impl Sha256 {
@@ -58,6 +65,18 @@ impl std::str::FromStr for Sha256 {
             *byte = u8::from_str_radix(pair, 16).map_err(|_| "not hexadecimal")?;
         }
         Ok(Sha256(digest))
+    }
+}
+
+impl Serialize for Sha256 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Sha256 {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
 }
 
