@@ -174,6 +174,12 @@ impl StartupNames {
         CUSTOMIZE.iter().copied().chain([CACHE]).filter(|name| self.inside(name).is_some())
     }
 
+    /// Whether it is what Python compiled that counts.
+    #[must_use]
+    pub fn is_cache(&self) -> bool {
+        self.is_cache
+    }
+
     /// The patterns, as they are written in a policy file.
     pub fn patterns(&self) -> impl Iterator<Item = String> {
         self.suffixes.iter().map(|suffix| format!("*{}", String::from_utf8_lossy(suffix)))

@@ -4,6 +4,7 @@
 
 use std::os::fd::AsFd;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::tracked::Place;
 use crate::fanotify::Pidfd;
@@ -21,6 +22,8 @@ pub struct Permit {
     pub writers: Vec<Writer>,
     /// How far its judgement is.
     pub stage: Stage,
+    /// When it was last judged.
+    pub judged: Option<Instant>,
     /// The names for which it was given.
     pub places: Vec<Place>,
     /// Another process has changed the file meanwhile, or content that nobody permitted was in it before.
@@ -54,7 +57,7 @@ pub struct Writer {
 }
 
 /// How far the judgement of a permitted writer's file is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Stage {
     /// It is being written, or has just been closed.
     Written,

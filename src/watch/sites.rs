@@ -226,6 +226,13 @@ impl Sites {
         found
     }
 
+    /// How many directories are guarded because of others.
+    #[must_use]
+    pub fn count_because_of_others(&self) -> usize {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.by_id.iter().flatten().filter(|site| site.guarded.role != Role::Site).count()
+    }
+
     /// Every guarded directory.
     #[must_use]
     pub fn all(&self) -> Vec<Arc<SiteDir>> {

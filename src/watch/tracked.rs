@@ -234,7 +234,7 @@ impl Tracker {
                     }
                 }
                 old.content = old.content.and(new.content);
-                old.stage = Stage::Written;
+                (old.stage, old.judged) = (Stage::Written, None);
                 old.places.extend(new.places);
                 old.tainted |= new.tainted;
                 old.rule = new.rule;
@@ -275,6 +275,14 @@ impl Tracker {
     pub fn current_names(&self, file: &FileId) -> Vec<Place> {
         let Some(entry) = self.files.get(file) else { return Vec::new() };
         entry.names.iter().filter(|place| self.occupants.get(*place) == Some(file)).cloned().collect()
+    }
+
+    /// Whether somebody who opens that name gets this file: it has the name, or a symbolic link of the name leads to it.
+    #[must_use]
+    pub fn leads_to(&self, site: SiteId, name: &OsStr, file: &FileId) -> bool {
+        let place = (site, name.to_owned());
+        self.occupants.get(&place) == Some(file)
+            || self.files.get(file).is_some_and(|entry| entry.is_target && entry.names.contains(&place))
     }
 
     /// Starts the clock for a file that lost its last name. It stays tracked for a while: an opener may have looked
@@ -492,6 +500,7 @@ mod tests {
             content: ContentSet::ANY,
             writers: vec![writer()],
             stage: Stage::Written,
+            judged: None,
             places: vec![],
             tainted: false,
         };
