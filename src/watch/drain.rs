@@ -15,7 +15,6 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::neighbours::Neighbours;
 use super::programs::{ProgramId, Programs};
-use super::quarantine::is_aside;
 use super::sites::{SiteDir, SiteId, Sites, reach};
 use super::tracked::Tracker;
 use crate::approvals::DirectoryId;
@@ -23,6 +22,7 @@ use crate::audit::Counters;
 use crate::fanotify::wire::{Event, Info, Place};
 use crate::fanotify::{Changes, FileId, NotificationGroup, Opens, PermissionGroup};
 use crate::model::{Failure, Site, StartupNames};
+use crate::quarantine::is_aside;
 
 /// How long a thread that nobody waits for reads notifications at a time, while others want the table.
 const TURN: Duration = Duration::from_millis(20);
@@ -175,7 +175,7 @@ impl Watch {
     /// been taken aside by the guard.
     #[must_use]
     pub fn may_be_startup(&self, name: &OsStr) -> bool {
-        self.startup.matches(name.as_bytes()) || is_aside(name.as_bytes())
+        self.startup.matches(name.as_bytes()) || is_aside(name)
     }
 
     /// Starts to watch a directory's entries. The gate does not stand yet, so the files in it can be read without an

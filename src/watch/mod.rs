@@ -19,6 +19,6 @@ mod tracked;
 pub use drain::{Arrival, Author, How, Notice, Watch};
 pub use programs::ProgramId;
 pub use quarantine::{Quarantine, Quarantined};
-pub use restore::restore;
+pub use restore::{restore, restore_quarantined};
 pub use sites::{SiteDir, SiteId, Sites, reach};
 pub use tracked::{Permit, Place, TrackedFile, Tracker};
