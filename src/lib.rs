@@ -76,6 +76,8 @@ pub mod resolve;
 
 pub mod approvals;
 
+pub mod quarantine;
+
 pub mod audit;
 
 pub mod watch;

@@ -163,8 +163,7 @@ fn assemble(
     let watch = Watch::new(group, Arc::clone(&gate), Arc::clone(&listing), startup, send, Arc::clone(&counters));
     let resolver = Resolver::new(config.policy.executables(), config.policy.asks_for_parents());
     let resolver = resolver.map_err(system("cannot read /proc/self/ns/user (is /proc mounted?)"))?;
-    let quarantine = Quarantine::open(&config.state_dir, config.protect.max_size)
-        .map_err(system(format!("cannot open {}/quarantine", config.state_dir.display())))?;
+    let quarantine = Quarantine::open(&config.state_dir, config.protect.max_size)?;
     Guard::new(Parts {
         mode: config.mode,
         policy: config.policy.clone(),

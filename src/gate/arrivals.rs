@@ -24,6 +24,7 @@ use crate::approvals::{Approval, Metadata};
 use crate::audit::{Action, Record, escape_path};
 use crate::fanotify::{FileId, WriteProbe, probe_writers};
 use crate::model::{Access, ArrivalAction, Decision, Failure, Mode, Object, Origin, Reason, Request, Sha256, Verdict};
+use crate::quarantine::Why;
 use crate::watch::{Arrival, How, Notice, Permit, Quarantined, SiteDir, SiteId, reach, restore};
 
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -303,7 +304,9 @@ impl Guard {
         displaced: bool,
     ) {
         let name = arrival.name.as_os_str();
-        match self.parts.quarantine.take(site, name, &arrival.file, reason.as_str(), author) {
+        let author = serde_json::Value::from(author);
+        let why = Why { reason: reason.as_str(), class: None, author: &author };
+        match self.parts.quarantine.take(site, name, &arrival.file, &why) {
             Ok(Quarantined::Kept(id)) => {
                 let record = self.note(Action::Quarantine, site.path_of(name)).on(newcomer.object.clone());
                 self.parts.audit.record(record.saying(format!("moved to quarantine as {id}")));
@@ -330,7 +333,7 @@ impl Guard {
         let Some(approval) = self.parts.approvals.get(site.approvals, name) else { return };
         let restored = self.parts.approvals.bytes(approval.sha256).and_then(|bytes| {
             let announce = |file| self.parts.watch.tracker().expect_approved(file);
-            restore(site, name, approval.sha256, &bytes, &approval.metadata, announce)
+            restore(site, name, &bytes, &approval.metadata, announce)
         });
         match restored {
             Ok(true) => {

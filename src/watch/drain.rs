@@ -16,7 +16,6 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::neighbours::Neighbours;
 use super::programs::{ProgramId, Programs};
-use super::quarantine::is_aside;
 use super::sites::{Guarded, SiteDir, SiteId, Sites, reach};
 use super::tracked::Tracker;
 use crate::approvals::DirectoryId;
@@ -24,6 +23,7 @@ use crate::audit::Counters;
 use crate::fanotify::wire::{Event, Info, Place};
 use crate::fanotify::{Changes, FileId, NotificationGroup, Opens, PermissionGroup, Pidfd};
 use crate::model::{Failure, StartupNames};
+use crate::quarantine::is_aside;
 
 /// How long a thread that nobody waits for reads notifications at a time, while others want the table.
 const TURN: Duration = Duration::from_millis(20);
@@ -181,7 +181,7 @@ impl Watch {
     #[must_use]
     pub fn may_be_startup(&self, dir: &Path, name: &OsStr) -> bool {
         let site = self.sites.by_path(dir).and_then(|site| self.sites.get(site));
-        is_aside(name.as_bytes())
+        is_aside(name)
             || site.map_or_else(|| self.startup.matches(name.as_bytes()), |site| site.is_startup(name))
     }
 

@@ -3,32 +3,42 @@
 //! A newcomer is taken out of its directory by a rename, which is atomic and works on the entry, and only then looked
 //! at: if it is not the file that was judged, it goes back. Unlinking a name instead could remove what somebody put
 //! there in the meantime.
+//!
+//! ```text
+//! note, unfinished ─▶ x.pth to .pthguard-ID ─▶ copy ─▶ note, finished ─▶ .pthguard-ID removed
+//! ```
+//!
+//! Wherever that is cut short, either the file still has its name, or it lies aside with a note that tells where it
+//! belongs: [`Quarantine::recover`] goes on from there. Nothing waits for the disk on the way: a newcomer must be gone
+//! before somebody reads it, and only a loss of power could lose it.
 
 #![forbid(unsafe_code)]
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, DirBuilder, File, OpenOptions};
-use std::io::{self, Read};
-use std::os::fd::OwnedFd;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{OFlag, RenameFlags, readlinkat, renameat2};
 use nix::unistd::{UnlinkatFlags, unlinkat};
-use serde::Serialize;
 
 use super::sites::SiteDir;
+use crate::approvals::{Directory, StateError, Xattrs};
 use crate::fanotify::FileId;
+use crate::fanotify::group::fd_link;
+use crate::model::Sha256;
+use crate::quarantine::{Id, Kind, Note, Store, Why, aside_name, id_of_aside, is_aside};
 
-/// The quarantine directory.
+/// The quarantine directory, for whoever takes files there.
 #[derive(Debug)]
 pub struct Quarantine {
-    path: PathBuf,
+    store: Store,
     dir: File,
     max_size: u64,
-    next: AtomicU64,
     used: AtomicU64,
     /// When the directory had changed last, as `used` was counted; nanoseconds.
     counted: AtomicI64,
@@ -50,88 +60,48 @@ pub enum Quarantined {
     Elsewhere,
 }
 
-/// What is written beside a quarantined file.
-#[derive(Debug, Serialize)]
-struct Note<'a> {
-    path: String,
-    time: String,
-    kind: &'static str,
-    /// The file in the quarantine directory that holds its bytes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    content: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    target: Option<String>,
-    uid: u32,
-    gid: u32,
-    mode: String,
-    size: u64,
-    mtime: i64,
-    mtime_nsec: i64,
-    inode: u64,
-    reason: &'a str,
-    author: &'a str,
-}
+/// Why [`Quarantine::recover`] takes what it finds.
+const LEFT_BEHIND: &str = "left-behind";
 
 impl Quarantine {
     /// Opens the directory below the state directory, and makes it if it is not there. Files larger than `max_size`
     /// are not copied but moved, which works only within one file system.
     ///
     /// # Errors
-    /// What mkdir(2) or open(2) says.
-    pub fn open(state: &Path, max_size: u64) -> io::Result<Self> {
-        let path = state.join("quarantine");
-        DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
-        let dir = File::open(&path)?;
-        let used = AtomicU64::new(room_taken(&path)?);
-        Ok(Quarantine { path, dir, max_size, next: AtomicU64::new(0), used, counted: AtomicI64::new(0) })
+    /// [`StateError`].
+    pub fn open(state: &Path, max_size: u64) -> Result<Self, StateError> {
+        let store = Store::open(state)?;
+        let io_error = |source| StateError::Io { path: store.path().to_owned(), source };
+        let dir = File::open(store.path()).map_err(io_error)?;
+        let used = AtomicU64::new(room_taken(store.path()).map_err(io_error)?);
+        Ok(Quarantine { store, dir, max_size, used, counted: AtomicI64::new(0) })
+    }
+
+    /// What lies there.
+    #[must_use]
+    pub fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Takes the file out of the directory, if the name is still that file's.
     ///
     /// # Errors
     /// It could not be taken out or not be kept; then it is where it was.
-    pub fn take(
-        &self,
-        site: &SiteDir,
-        name: &OsStr,
-        file: &FileId,
-        reason: &str,
-        author: &str,
-    ) -> io::Result<Quarantined> {
+    pub fn take(&self, site: &SiteDir, name: &OsStr, file: &FileId, why: &Why<'_>) -> io::Result<Quarantined> {
         let found = match site.open(name, OFlag::O_PATH) {
-            Ok(found) if FileId::of(&found)? == *file => found,
+            Ok(found) if FileId::of(&found)? == *file => File::from(found),
             Ok(_) => return Ok(Quarantined::Elsewhere),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Quarantined::Elsewhere),
             Err(error) => return Err(error),
         };
-        let metadata = File::from(found).metadata()?;
-        let needed = room(&metadata) + BLOCK;
-        if metadata.is_file()
-            && self.used.load(Ordering::Relaxed) + needed > CAPACITY
-            && !self.has_room_again(needed)?
-        {
-            return Err(io::Error::other(format!("{} is full, remove what is not needed", self.path.display())));
-        }
-        // Links and special files go even so: in place they would do harm, and their notes are small.
-        self.used.fetch_add(needed, Ordering::Relaxed);
-        let id = self.new_id();
-        self.write_note(&id, site, name, &metadata, reason, author)?;
-        let taken = self.take_whole(site, name, file, &id, &metadata);
+        let mut note = self.describe(site, name, &found, why)?;
+        let needed = self.make_room(&note, &found.metadata()?)?;
+        let taken = self.store.begin(&note).and_then(|()| self.take_whole(site, name, file, &mut note));
         if !matches!(taken, Ok(Quarantined::Kept(_))) {
-            let _ = fs::remove_file(self.path.join(format!("{id}.json")));
+            let _ = self.store.forget(&note.id);
             self.used.fetch_sub(needed, Ordering::Relaxed);
         }
         taken
-    }
-
-    /// Counts anew, if somebody has removed something since the last time.
-    fn has_room_again(&self, needed: u64) -> io::Result<bool> {
-        let directory = fs::metadata(&self.path)?;
-        let changed = directory.mtime() * 1_000_000_000 + directory.mtime_nsec();
-        if self.counted.swap(changed, Ordering::Relaxed) != changed {
-            self.used.store(room_taken(&self.path)?, Ordering::Relaxed);
-        }
-        Ok(self.used.load(Ordering::Relaxed) + needed <= CAPACITY)
     }
 
     /// Removes the empty file that a denied creation left behind, if it is that file, empty, with one name.
@@ -139,54 +109,124 @@ impl Quarantine {
     /// # Errors
     /// It could not be taken out of the directory.
     pub fn remove_leftover(&self, site: &SiteDir, name: &OsStr, file: &FileId) -> io::Result<Quarantined> {
-        let aside = aside_name(&self.new_id());
+        let aside = aside_name(Id::new().as_str());
         let Some(taken) = self.move_aside(site, name, &aside, file)? else {
             return Ok(Quarantined::Elsewhere);
         };
         let metadata = File::from(taken).metadata()?;
         if metadata.len() != 0 || metadata.nlink() != 1 {
-            renameat2(&site.dir, aside.as_os_str(), &site.dir, name, RenameFlags::RENAME_NOREPLACE)?;
+            put_back(site, &aside, name)?;
             return Ok(Quarantined::Elsewhere);
         }
-        unlinkat(&site.dir, aside.as_os_str(), UnlinkatFlags::NoRemoveDir)?;
+        remove(site, &aside)?;
         Ok(Quarantined::Removed)
     }
 
-    /// Aside first, under a name that no interpreter reads, then into quarantine. What is kept is a copy: whoever has
-    /// the original open, or another link of it, cannot change the evidence, and it can be read at once.
-    fn take_whole(
-        &self,
-        site: &SiteDir,
-        name: &OsStr,
-        file: &FileId,
-        id: &str,
-        metadata: &fs::Metadata,
-    ) -> io::Result<Quarantined> {
-        let aside = aside_name(id);
+    /// Finishes what a guard that was killed has left aside in a directory. What lies there without a note that says so
+    /// was not taken by a guard, or is a file that was to be put back: it goes to quarantine as it is, and where there
+    /// is nothing in it, away.
+    ///
+    /// # Errors
+    /// The directory cannot be read. What cannot be taken is among the results.
+    pub fn recover(&self, site: &SiteDir) -> io::Result<Vec<(OsString, io::Result<Quarantined>)>> {
+        let mut results = Vec::new();
+        for entry in fs::read_dir(fd_link(site.dir.as_fd()))? {
+            let name = entry?.file_name();
+            if is_aside(&name) {
+                let result = self.recover_one(site, &name);
+                results.push((name, result));
+            }
+        }
+        Ok(results)
+    }
+
+    fn recover_one(&self, site: &SiteDir, aside: &OsStr) -> io::Result<Quarantined> {
+        let found = File::from(site.open(aside, OFlag::O_PATH)?);
+        let metadata = found.metadata()?;
+        // Anybody who can write the directory can make a file of such a name: only what the note says is believed.
+        let note = id_of_aside(aside).and_then(|id| self.store.read_note(&id).ok());
+        let is_it = |note: &Note| {
+            (!note.finished || note.kind != Kind::File)
+                && note.directory == directory_of(site)
+                && (note.inode, note.kind) == (metadata.ino(), Kind::of(&metadata))
+        };
+        if let Some(mut note) = note.filter(is_it) {
+            self.keep(site, aside, &mut note)?;
+            return Ok(Quarantined::Kept(note.id.to_string()));
+        }
+        let file = FileId::of(&found)?;
+        if metadata.is_file() && metadata.len() == 0 && metadata.nlink() == 1 {
+            return self.remove_leftover(site, aside, &file);
+        }
+        let author = serde_json::Value::Null;
+        self.take(site, aside, &file, &Why { reason: LEFT_BEHIND, class: None, author: &author })
+    }
+
+    fn describe(&self, site: &SiteDir, name: &OsStr, found: &File, why: &Why<'_>) -> io::Result<Note> {
+        let metadata = found.metadata()?;
+        // Of the descriptor, not of the name: that may be another link's by now.
+        let target = metadata.is_symlink().then(|| readlinkat(found, "").ok()).flatten();
+        // A file system that does not tell them must not keep a newcomer where it is.
+        let xattrs = Xattrs::of(found).unwrap_or_default();
+        let mut note = Note::begin(Id::new(), directory_of(site), name, &metadata, xattrs, target, why);
+        note.moved = note.kind == Kind::File && metadata.len() > self.max_size;
+        Ok(note)
+    }
+
+    /// Counts a file in, and returns how much.
+    fn make_room(&self, note: &Note, metadata: &fs::Metadata) -> io::Result<u64> {
+        let needed = room(metadata) + BLOCK + 2 * note.xattrs.size();
+        if metadata.is_file()
+            && self.used.load(Ordering::Relaxed) + needed > CAPACITY
+            && !self.has_room_again(needed)?
+        {
+            let path = self.store.path().display();
+            return Err(io::Error::other(format!("{path} is full, remove what is not needed")));
+        }
+        // Links and special files go even so: in place they would do harm, and their notes are small.
+        self.used.fetch_add(needed, Ordering::Relaxed);
+        Ok(needed)
+    }
+
+    /// Counts anew, if somebody has removed something since the last time.
+    fn has_room_again(&self, needed: u64) -> io::Result<bool> {
+        let directory = fs::metadata(self.store.path())?;
+        let changed = directory.mtime() * 1_000_000_000 + directory.mtime_nsec();
+        if self.counted.swap(changed, Ordering::Relaxed) != changed {
+            self.used.store(room_taken(self.store.path())?, Ordering::Relaxed);
+        }
+        Ok(self.used.load(Ordering::Relaxed) + needed <= CAPACITY)
+    }
+
+    /// Aside first, under a name that no interpreter reads, then into quarantine.
+    fn take_whole(&self, site: &SiteDir, name: &OsStr, file: &FileId, note: &mut Note) -> io::Result<Quarantined> {
+        let aside = aside_name(note.id.as_str());
         if self.move_aside(site, name, &aside, file)?.is_none() {
             return Ok(Quarantined::Elsewhere);
         }
-        let kept = if !metadata.is_file() {
-            Ok(false) // a link or a special file is all in its note
-        } else if metadata.len() > self.max_size {
-            // Under the same name: whoever has opened the entry shows with it, and must show as one taken aside.
-            let to = aside.as_os_str();
-            renameat2(&site.dir, to, &self.dir, to, RenameFlags::RENAME_NOREPLACE)
-                .map(|()| true)
-                .map_err(io::Error::from)
-        } else {
-            self.copy(site, &aside, id).map(|()| false)
-        };
-        match kept {
-            Ok(true) => {}
-            Ok(false) => unlinkat(&site.dir, aside.as_os_str(), UnlinkatFlags::NoRemoveDir)?,
-            Err(error) => {
-                let _ = fs::remove_file(self.path.join(id));
-                renameat2(&site.dir, aside.as_os_str(), &site.dir, name, RenameFlags::RENAME_NOREPLACE)?;
-                return Err(error);
-            }
+        if let Err(error) = self.keep(site, &aside, note) {
+            put_back(site, &aside, name)?;
+            return Err(error);
         }
-        Ok(Quarantined::Kept(id.to_owned()))
+        Ok(Quarantined::Kept(note.id.to_string()))
+    }
+
+    /// What is kept is a copy: whoever has the original open, or another link of it, cannot change the evidence, and it
+    /// can be read at once.
+    fn keep(&self, site: &SiteDir, aside: &OsStr, note: &mut Note) -> io::Result<()> {
+        if note.kind != Kind::File {
+            return remove(site, aside); // a link or a special file is all in its note
+        }
+        note.finished = true;
+        if note.moved {
+            self.store.replace(note)?;
+            // Under the same name: whoever has opened the entry shows with it, and must show as one taken aside.
+            let moved = renameat2(&site.dir, aside, &self.dir, aside, RenameFlags::RENAME_NOREPLACE);
+            return moved.map_err(io::Error::from);
+        }
+        note.sha256 = Some(self.copy(site, aside, &note.id)?);
+        self.store.replace(note)?;
+        remove(site, aside)
     }
 
     /// Moves an entry aside and makes sure that it was the file that is meant. Another one goes back or, where the name
@@ -210,69 +250,32 @@ impl Quarantine {
         Ok(None)
     }
 
-    fn copy(&self, site: &SiteDir, aside: &OsStr, id: &str) -> io::Result<()> {
+    fn copy(&self, site: &SiteDir, aside: &OsStr, id: &Id) -> io::Result<Sha256> {
         let source = File::from(site.open(aside, OFlag::O_RDONLY)?);
-        let mut copy = OpenOptions::new().write(true).create_new(true).mode(0o600).open(self.path.join(id))?;
+        let mut bytes = Vec::new();
         // One byte more than allowed tells a file that grew meanwhile.
-        if io::copy(&mut source.take(self.max_size + 1), &mut copy)? > self.max_size {
+        if source.take(self.max_size + 1).read_to_end(&mut bytes)? as u64 > self.max_size {
             return Err(io::Error::other("the file grew while it was copied"));
         }
-        Ok(())
-    }
-
-    fn write_note(
-        &self,
-        id: &str,
-        site: &SiteDir,
-        name: &OsStr,
-        metadata: &fs::Metadata,
-        reason: &str,
-        author: &str,
-    ) -> io::Result<()> {
-        let is_moved = metadata.len() > self.max_size;
-        let content = if is_moved { format!("{ASIDE}{id}") } else { id.to_owned() };
-        let target = metadata.is_symlink().then(|| readlinkat(&site.dir, name).ok()).flatten();
-        let now = time::OffsetDateTime::now_utc();
-        let note = Note {
-            path: crate::audit::escape_path(&site.path_of(name)).into_owned(),
-            time: now.format(&time::format_description::well_known::Rfc3339).unwrap_or_default(),
-            kind: kind(metadata),
-            content: metadata.is_file().then_some(content),
-            target: target.map(|target| crate::audit::escape_path(Path::new(&target)).into_owned()),
-            uid: metadata.uid(),
-            gid: metadata.gid(),
-            mode: format!("{:04o}", metadata.mode() & 0o7777),
-            size: metadata.len(),
-            mtime: metadata.mtime(),
-            mtime_nsec: metadata.mtime_nsec(),
-            inode: metadata.ino(),
-            reason,
-            author,
-        };
-        let mut text = serde_json::to_vec_pretty(&note)?;
-        text.push(b'\n');
-        let path = self.path.join(format!("{id}.json"));
-        let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
-        io::Write::write_all(&mut file, &text)
-    }
-
-    fn new_id(&self) -> String {
-        let now = time::OffsetDateTime::now_utc().unix_timestamp_nanos();
-        format!("{:x}-{:x}", now, self.next.fetch_add(1, Ordering::Relaxed))
+        let path = self.store.path().join(id.as_str());
+        // Truncated, not made: a guard that was killed may have left a part of it.
+        let options = &mut OpenOptions::new();
+        let options = options.write(true).create(true).truncate(true).mode(0o600).custom_flags(libc::O_NOFOLLOW);
+        options.open(path)?.write_all(&bytes)?;
+        Ok(Sha256::of(&bytes))
     }
 }
 
-/// What the names begin with under which files lie aside for a moment.
-const ASIDE: &str = ".pthguard-";
-
-/// A name in a site directory that is no startup file's.
-pub(super) fn aside_name(id: &str) -> OsString {
-    format!("{ASIDE}{id}").into()
+fn directory_of(site: &SiteDir) -> Directory {
+    Directory { path: site.facts.path.clone(), handle: site.file.handle.to_string() }
 }
 
-/// Whether a file of this name may have been taken aside, from under somebody who opened it as a startup file.
-pub(super) fn is_aside(name: &[u8]) -> bool {
-    name.starts_with(ASIDE.as_bytes())
+fn put_back(site: &SiteDir, aside: &OsStr, name: &OsStr) -> io::Result<()> {
+    Ok(renameat2(&site.dir, aside, &site.dir, name, RenameFlags::RENAME_NOREPLACE)?)
+}
+
+fn remove(site: &SiteDir, aside: &OsStr) -> io::Result<()> {
+    Ok(unlinkat(&site.dir, aside, UnlinkatFlags::NoRemoveDir)?)
 }
 
 fn room_taken(quarantine: &Path) -> io::Result<u64> {
@@ -281,19 +284,4 @@ fn room_taken(quarantine: &Path) -> io::Result<u64> {
 
 fn room(metadata: &fs::Metadata) -> u64 {
     BLOCK + metadata.blocks() * 512
-}
-
-fn kind(metadata: &fs::Metadata) -> &'static str {
-    let kind = metadata.file_type();
-    if kind.is_symlink() {
-        "symlink"
-    } else if kind.is_fifo() {
-        "fifo"
-    } else if kind.is_socket() {
-        "socket"
-    } else if kind.is_block_device() || kind.is_char_device() {
-        "device"
-    } else {
-        "file"
-    }
 }
