@@ -180,8 +180,7 @@ impl Guard {
         let is_regular = matches!(newcomer.access, Access::Rename | Access::Link);
         let content = is_regular.then(|| self.content_of(site, name, &arrival.file)).flatten();
         if let Some((content, _)) = &content {
-            newcomer.object.sha256 = content.sha256();
-            newcomer.object.content = content.class(name);
+            newcomer.object = content.describe(name, newcomer.object);
             let is_approved = |sha256| self.parts.approvals.is_approved(site.approvals, name, sha256);
             if content.sha256().is_some_and(is_approved) {
                 self.mark_approved(&arrival.file, true); // where it leads is looked at when it is read

@@ -9,7 +9,8 @@
 //!             ▼
 //!           parked ── woken by arrivals ─▶ worker
 //!
-//! watch ──▶ arrivals ×1: newcomers judged, quarantined; written files approved; replaced ones put back
+//! watch ──▶ arrivals ×1: newcomers judged, quarantined; written files approved or held; replaced ones put back
+//! awaiting ×1: has written files judged again when RECORD has come or their writer has ended
 //! deadline ×1: answers what is overdue
 //! remembered: who was at the gate, for newcomers whose author is gone
 //! ```
@@ -21,11 +22,16 @@
 #![forbid(unsafe_code)]
 
 mod arrivals;
+mod awaiting;
 mod content;
 mod deadline;
+mod judgement;
+mod pair;
 mod parked;
 mod remembered;
+mod settle;
 mod stop;
+mod surroundings;
 mod survey;
 mod threads;
 mod triage;
@@ -45,10 +51,11 @@ use crate::approvals::Approvals;
 use crate::audit::{Audit, Counters};
 use crate::config::FailureTable;
 use crate::fanotify::{FileId, PermissionEvent, PermissionGroup};
-use crate::model::Mode;
+use crate::model::{Mode, StartupNames};
 use crate::policy::Policy;
 use crate::resolve::{OpenedAs, Resolver};
 use crate::watch::{Notice, Quarantine, Watch};
+use awaiting::Awaiting;
 use parked::Parked;
 use remembered::Remembered;
 use stop::Stop;
@@ -75,6 +82,10 @@ pub struct Parts {
     pub failure: FailureTable,
     /// The globs of the directories to guard.
     pub sites: Vec<String>,
+    /// Which names make a startup file in them.
+    pub startup: StartupNames,
+    /// Whether `sitecustomize` and `usercustomize` are startup files.
+    pub customize: bool,
     /// Names the policy in records.
     pub generation: Arc<str>,
     /// Larger files are never approved; bytes.
@@ -105,6 +116,7 @@ pub struct Guard {
     heartbeats: Heartbeats,
     parked: Parked,
     remembered: Remembered,
+    awaiting: Awaiting,
     work: Sender<Arc<Waiting>>,
     queue: Receiver<Arc<Waiting>>,
     deadlines: Sender<Weak<Waiting>>,
@@ -153,6 +165,7 @@ impl Guard {
             heartbeats: Heartbeats::default(),
             parked: Parked::default(),
             remembered: Remembered::new()?,
+            awaiting: Awaiting::new()?,
             work,
             queue,
             deadlines,

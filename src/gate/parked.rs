@@ -37,7 +37,7 @@ impl Guard {
                 .watch
                 .tracker()
                 .get(&file)
-                .is_some_and(|entry| entry.pending > 0 || entry.permit.is_some() || !entry.is_final()),
+                .is_some_and(|entry| entry.is_unsettled() || !entry.is_final()),
         };
         if must_wait && parked.len() < MAX_PARKED {
             parked.push((on, Arc::clone(waiting)));

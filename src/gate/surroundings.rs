@@ -13,7 +13,7 @@ use super::survey::{NotGuarded, Survey};
 use crate::fanotify::FileId;
 use crate::model::{Failure, Origin, StartupNames, is_module_source};
 use crate::provenance::{TargetKind, examine};
-use crate::watch::{Author, Guarded, Role, SiteDir};
+use crate::watch::{Author, Guarded, Role, SiteDir, SiteId};
 
 /// Most directories that are guarded because of others. Who may write startup files can name as many as he likes.
 const MAX_SURROUNDINGS: usize = 1024;
@@ -124,6 +124,15 @@ impl Guard {
                 let target = examine(&site.guarded.path, owner, line);
                 target.kind == TargetKind::Missing || self.is_guarded(&target.path)
             })
+    }
+
+    /// A directory is gone that path lines lead to. What stands in its place is looked at when one of these files is read.
+    pub(super) fn target_lost(&self, of: SiteId, path: &Path) {
+        let Some(site) = self.parts.watch.sites.get(of) else { return };
+        self.parts.watch.tracker().loosen(of);
+        if path.exists() {
+            self.guard_target(&site, path.as_os_str().as_bytes());
+        }
     }
 
     fn is_guarded(&self, path: &Path) -> bool {

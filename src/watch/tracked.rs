@@ -285,6 +285,13 @@ impl Tracker {
             || self.files.get(file).is_some_and(|entry| entry.is_target && entry.names.contains(&place))
     }
 
+    /// Has the path lines of every file in a directory looked at again when it is read.
+    pub fn loosen(&mut self, site: SiteId) {
+        for entry in self.files.values_mut().filter(|entry| entry.names.iter().any(|(of, _)| *of == site)) {
+            entry.is_loose = true;
+        }
+    }
+
     /// Starts the clock for a file that lost its last name. It stays tracked for a while: an opener may have looked
     /// it up under that name and not have reached the gate yet.
     fn lose_name(&mut self, file: &FileId) {
