@@ -73,6 +73,8 @@ pub mod config;
 
 pub mod content;
 
+pub mod provenance;
+
 pub mod resolve;
 
 pub mod approvals;

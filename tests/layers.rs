@@ -13,6 +13,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("policy", &["model"]),
     ("config", &["model", "policy"]),
     ("content", &["model"]),
+    ("provenance", &["model"]),
     ("resolve", &["model", "fanotify"]),
     ("approvals", &["model"]),
     ("audit", &["model"]),
