@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 use super::image::Image;
 use super::record::Record;
 use crate::model::{
-    Access, Ancestor, Container, ContentClass, Decision, Mode, Object, Package, PackageSource, Program, Reason, Script, Sha256, Subject, Uids, Verdict,
+    Access, Ancestor, Container, ContentClass, Decision, Mode, Object, Package, PackageSource, Program, Reason, Script,
+    Sha256, Subject, Uids, Verdict,
 };
 
 pub(super) fn subject(uid: u32, ino: u64) -> Arc<Subject> {

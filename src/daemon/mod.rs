@@ -163,7 +163,8 @@ fn assemble(
         true => config.protect.startup.clone().and_customize(),
         false => config.protect.startup.clone(),
     };
-    let watch = Watch::new(group, Arc::clone(&gate), Arc::clone(&listing), startup.clone(), send, Arc::clone(&counters));
+    let watch =
+        Watch::new(group, Arc::clone(&gate), Arc::clone(&listing), startup.clone(), send, Arc::clone(&counters));
     let resolver = Resolver::new(config.policy.executables(), config.policy.asks_for_parents());
     let resolver = resolver.map_err(system("cannot read /proc/self/ns/user (is /proc mounted?)"))?;
     let quarantine = Quarantine::open(&config.state_dir, config.protect.max_size)?;

@@ -6,7 +6,6 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,13 +18,16 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::Guard;
 use super::content::Content;
 use super::remembered::{Known, Nobody};
+use super::settle::Written;
 use super::verdict::with_inode;
-use crate::approvals::{Approval, Metadata};
+use crate::approvals::Metadata;
 use crate::audit::{Action, Record, escape_path};
-use crate::fanotify::{FileId, WriteProbe, probe_writers};
-use crate::model::{Access, ArrivalAction, Decision, Failure, Mode, Object, Origin, Reason, Request, Sha256, Verdict};
+use crate::fanotify::FileId;
+use crate::model::{
+    Access, ArrivalAction, ContentSet, Decision, Failure, Mode, Object, Reason, Request, Subject, Verdict,
+};
 use crate::quarantine::Why;
-use crate::watch::{Arrival, How, Notice, Permit, Quarantined, SiteDir, SiteId, reach, restore};
+use crate::watch::{Arrival, How, Notice, Permit, Quarantined, SiteDir, SiteId, Stage, Writer, reach, restore};
 
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// The shortest time that poll(2) can be told.

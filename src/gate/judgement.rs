@@ -12,7 +12,7 @@ use super::Guard;
 use crate::content::{KnownFiles, KnownOwner, classify};
 use crate::fanotify::group::fd_link;
 use crate::model::{ContentClass, Object, Package, Sha256, switched_off_by};
-use crate::provenance::{Ownership, Target, TargetKind, distribution_owner, examine, recorded_owner};
+use crate::provenance::{Ownership, Target, TargetKind, examine, recorded_owner};
 use crate::watch::SiteDir;
 
 /// The judgement of one file's content.
@@ -72,7 +72,9 @@ impl Guard {
                 judgement.package = owner(site, name, bytes);
                 judge_namespaces(site, &findings.namespaces, is_over, &mut judgement);
             }
-            ContentClass::Imports | ContentClass::Code => judge_owner(site, name, bytes, rule, is_over, &mut judgement),
+            ContentClass::Imports | ContentClass::Code => {
+                judge_owner(&self.known, site, name, bytes, rule, is_over, &mut judgement)
+            }
             ContentClass::Broken => {}
         }
         judgement
@@ -151,6 +153,7 @@ fn owner(site: &SiteDir, name: &OsStr, bytes: &[u8]) -> Option<Package> {
 
 /// A listed file is known if the package that the list names owns it. RECORD comes last in an installation.
 fn judge_owner(
+    known: &KnownFiles,
     site: &SiteDir,
     name: &OsStr,
     bytes: &[u8],
@@ -161,7 +164,7 @@ fn judge_owner(
     let sha256 = Sha256::of(bytes);
     let ownership = recorded_owner(&site.dir, name, sha256);
     judgement.package = ownership.package().cloned();
-    let Some(listed) = KnownFiles::built_in().look_up(name, sha256) else { return };
+    let Some(listed) = known.look_up(name, sha256) else { return };
     judgement.at_best = ContentClass::Known;
     let is_known = match (&listed.owner, &ownership) {
         // What an installer makes itself no package lists. As long as one may still say so, it is not certain.
@@ -169,12 +172,6 @@ fn judge_owner(
             is_over && rule.is_some_and(|rule| writers.iter().any(|writer| writer == rule))
         }
         (KnownOwner::Package { .. }, Ownership::Owned(package)) => listed.is_owned_by(package),
-        (KnownOwner::Package { .. }, Ownership::Nobody) => {
-            let package = distribution_owner(&site.guarded.path.join(name));
-            let is_owner = package.as_ref().is_some_and(|package| listed.is_owned_by(package));
-            judgement.package = judgement.package.take().or(package);
-            is_owner
-        }
         (_, other) => {
             if let Some(doubt) = other.doubt() {
                 judgement.remark = Some(doubt);

@@ -50,6 +50,7 @@ pub use threads::Heartbeats;
 use crate::approvals::Approvals;
 use crate::audit::{Audit, Counters};
 use crate::config::FailureTable;
+use crate::content::KnownFiles;
 use crate::fanotify::{FileId, PermissionEvent, PermissionGroup};
 use crate::model::{Mode, StartupNames};
 use crate::policy::Policy;
@@ -117,6 +118,7 @@ pub struct Guard {
     parked: Parked,
     remembered: Remembered,
     awaiting: Awaiting,
+    known: KnownFiles,
     work: Sender<Arc<Waiting>>,
     queue: Receiver<Arc<Waiting>>,
     deadlines: Sender<Weak<Waiting>>,
@@ -166,6 +168,7 @@ impl Guard {
             parked: Parked::default(),
             remembered: Remembered::new()?,
             awaiting: Awaiting::new()?,
+            known: KnownFiles::built_in(),
             work,
             queue,
             deadlines,

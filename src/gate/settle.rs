@@ -162,7 +162,9 @@ impl Guard {
     pub(super) fn content_of(&self, site: &SiteDir, name: &OsStr, file: &FileId) -> Option<(Content, Metadata)> {
         let entry = self.parts.watch.tracker().get(file).map(|entry| (entry.grants, entry.is_target));
         let opened = match entry {
-            Some((_, true)) => self.follow(site, name).filter(|opened| FileId::of(opened).is_ok_and(|of| of == *file))?,
+            Some((_, true)) => {
+                self.follow(site, name).filter(|opened| FileId::of(opened).is_ok_and(|of| of == *file))?
+            }
             _ => File::from(reach(site, name, file, OFlag::O_RDONLY).ok()?),
         };
         if probe_writers(&opened) == WriteProbe::Writers {
@@ -254,7 +256,8 @@ impl Guard {
 fn author_of(pid: u32, subject: Option<&Subject>) -> String {
     let Some(subject) = subject else { return format!("process {pid}, which had gone") };
     let exe = escape_path(&subject.exe.path);
-    let script = subject.script.display().map(|script| format!(" {}", escape_path(script.as_ref()))).unwrap_or_default();
+    let script =
+        subject.script.display().map(|script| format!(" {}", escape_path(script.as_ref()))).unwrap_or_default();
     format!("{exe}{script}, process {pid}, user {}", subject.uids.effective)
 }
 

@@ -67,7 +67,8 @@ impl Guard {
     /// The subdirectories of a guarded directory in which code of a startup module may lie. What Python compiled counts
     /// where there is a source: without one it is not looked at.
     pub(super) fn subdirectories_of(&self, site: &SiteDir) -> Vec<&'static OsStr> {
-        let has_source = site.startup_names().is_ok_and(|names| names.iter().any(|name| is_module_source(name.as_bytes())));
+        let has_source =
+            site.startup_names().is_ok_and(|names| names.iter().any(|name| is_module_source(name.as_bytes())));
         let names = site.guarded.startup.subdirectories().map(OsStr::from_bytes);
         names
             .filter(|name| {

@@ -86,7 +86,8 @@ impl Guard {
         // The entry's name must be read before the notifications are: whatever name it had earlier, the rename that
         // took that name away needed the directory's lock, so the notification of the one before is in the queue.
         let opened = OpenedAs::of(&event);
-        let looks_like_startup = opened.as_ref().is_none_or(|opened| self.parts.watch.may_be_startup(opened.dir(), opened.name()));
+        let looks_like_startup =
+            opened.as_ref().is_none_or(|opened| self.parts.watch.may_be_startup(opened.dir(), opened.name()));
         let due = received + self.parts.failure.budget;
         let mut is_told = self.parts.watch.drain_until(due);
         let mut entry = self.look_up(&file);
@@ -130,7 +131,11 @@ impl Guard {
     fn look_up(&self, file: &FileId) -> Option<Tracked> {
         let tracker = self.parts.watch.tracker();
         let entry = tracker.get(file)?;
-        Some(Tracked { grants: entry.grants, may_be_startup: entry.may_be_opened_as_startup(), is_loose: entry.is_loose })
+        Some(Tracked {
+            grants: entry.grants,
+            may_be_startup: entry.may_be_opened_as_startup(),
+            is_loose: entry.is_loose,
+        })
     }
 
     fn hand_to_worker(&self, waiting: Waiting) {

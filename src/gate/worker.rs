@@ -122,7 +122,8 @@ impl Guard {
         let mut last = Decision { verdict: Verdict::Deny, rule: None, reason: Reason::NoRule };
         for (site, name) in places {
             let Some(site) = self.parts.watch.sites.get(*site) else { continue };
-            last = self.parts.policy.decide(&Request { subject, site: &site.guarded.facts, name, access: Access::Write });
+            last =
+                self.parts.policy.decide(&Request { subject, site: &site.guarded.facts, name, access: Access::Write });
             if last.verdict == Verdict::Deny {
                 break;
             }

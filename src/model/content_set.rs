@@ -8,13 +8,8 @@ pub struct ContentSet(u8);
 
 impl ContentSet {
     /// What a rule can name, the most harmless first.
-    pub const RULED: [ContentClass; 5] = [
-        ContentClass::Empty,
-        ContentClass::Paths,
-        ContentClass::Known,
-        ContentClass::Imports,
-        ContentClass::Code,
-    ];
+    pub const RULED: [ContentClass; 5] =
+        [ContentClass::Empty, ContentClass::Paths, ContentClass::Known, ContentClass::Imports, ContentClass::Code];
 
     /// No class.
     pub const EMPTY: ContentSet = ContentSet(0);

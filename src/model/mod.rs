@@ -17,8 +17,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-pub use content_set::ContentSet;
 pub use content::{ContentClass, Package, PackageSource};
+pub use content_set::ContentSet;
 pub use decision::{Decision, Distrust, Reason};
 pub use failure::{ArrivalAction, Failure, FailureAction};
 pub use object::{Object, Origin, Sha256, StartupNames, is_module_source, switch_of, switched_off_by};

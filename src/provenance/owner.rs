@@ -47,6 +47,21 @@ impl Ownership {
             | Ownership::Unreadable(_) => None,
         }
     }
+
+    /// What there is to doubt about it.
+    #[must_use]
+    pub fn doubt(&self) -> Option<String> {
+        match self {
+            Ownership::Owned(_) | Ownership::Nobody => None,
+            Ownership::Contested(packages) => {
+                let names: Vec<String> = packages.iter().map(ToString::to_string).collect();
+                Some(format!("several packages claim it: {}", names.join(", ")))
+            }
+            Ownership::HashDiffers(package) => Some(format!("{package} lists it with another digest")),
+            Ownership::Unproven(package) => Some(format!("{package} lists it without proof")),
+            Ownership::Unreadable(error) => Some(format!("whose it is cannot be told: {error}")),
+        }
+    }
 }
 
 /// Which package lists this file of a site directory, open as `site`, with this digest.

@@ -5,6 +5,7 @@
 
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -64,6 +65,24 @@ pub enum TargetFinding {
     NoDirectory,
     /// It could not be looked at, or leads to somewhere else for each process (/proc).
     Unknown(String),
+}
+
+impl fmt::Display for TargetFinding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TargetFinding::Missing => f.write_str("there is nothing"),
+            TargetFinding::Relative => f.write_str("it is relative to the startup file"),
+            TargetFinding::Outside => f.write_str("it lies outside of the environment"),
+            TargetFinding::Writable(path) => write!(f, "others can write {}", path.display()),
+            TargetFinding::Link(path) => write!(f, "it goes through the link {}", path.display()),
+            TargetFinding::ForeignLink(path) => {
+                write!(f, "it goes through {}, a link of somebody else's", path.display())
+            }
+            TargetFinding::Customize(name) => write!(f, "it holds {}", name.display()),
+            TargetFinding::NoDirectory => f.write_str("it is no directory"),
+            TargetFinding::Unknown(why) => write!(f, "it cannot be looked at: {why}"),
+        }
+    }
 }
 
 /// A path line's directory, examined.

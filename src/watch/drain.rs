@@ -181,8 +181,7 @@ impl Watch {
     #[must_use]
     pub fn may_be_startup(&self, dir: &Path, name: &OsStr) -> bool {
         let site = self.sites.by_path(dir).and_then(|site| self.sites.get(site));
-        is_aside(name)
-            || site.map_or_else(|| self.startup.matches(name.as_bytes()), |site| site.is_startup(name))
+        is_aside(name) || site.map_or_else(|| self.startup.matches(name.as_bytes()), |site| site.is_startup(name))
     }
 
     /// Starts to watch a directory's entries. The gate does not stand yet, so the files in it can be read without an
@@ -282,7 +281,12 @@ impl Watch {
 
     fn apply(&self, state: &mut State, event: &Event<'_>, pidfd: Option<OwnedFd>) {
         let pid = event.pid.cast_unsigned();
-        let author = Author { pid, pidfd: pidfd.map(|pidfd| Arc::new(pidfd.into())), read: Instant::now(), after: state.emptied };
+        let author = Author {
+            pid,
+            pidfd: pidfd.map(|pidfd| Arc::new(pidfd.into())),
+            read: Instant::now(),
+            after: state.emptied,
+        };
         let has = |flag: u64| event.mask & flag != 0;
         if has(libc::FAN_OPEN_EXEC) {
             state.programs.execute(pid, author.read);
