@@ -13,7 +13,7 @@
 //! /var/lib/pthguard/
 //!   approvals.ndjson     the journal: a header, then one change a line, the last one for a name counts
 //!   blobs/SHA256         the approved bytes, to put a replaced file back
-//!   quarantine/          what was taken out of site directories, see crate::quarantine
+//!   quarantine/          what was taken out of site directories, see the module `quarantine`
 //!   lock                 held by whoever uses the directory
 //! ```
 //!

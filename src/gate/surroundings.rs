@@ -13,6 +13,7 @@ use super::survey::{NotGuarded, Survey};
 use crate::fanotify::FileId;
 use crate::model::{Failure, Origin, StartupNames, is_module_source};
 use crate::provenance::{TargetKind, examine};
+use crate::resolve::open_path;
 use crate::watch::{Author, Guarded, Role, SiteDir, SiteId};
 
 /// Most directories that are guarded because of others. Who may write startup files can name as many as he likes.
@@ -44,7 +45,7 @@ impl Guard {
             TargetKind::Missing | TargetKind::Other => return false,
         }
         let Ok(path) = target.path.canonicalize() else { return false };
-        if path == site.guarded.path || self.parts.watch.sites.by_path(&path).is_some() {
+        if self.is_guarded(&path) {
             return true;
         }
         // What only root can change is none of the site owner's doing.
@@ -137,7 +138,9 @@ impl Guard {
     }
 
     fn is_guarded(&self, path: &Path) -> bool {
-        path.canonicalize().is_ok_and(|path| self.parts.watch.sites.by_path(&path).is_some())
+        // By what is there now: another directory may stand in the place of a guarded one.
+        let dir = open_path(path).and_then(FileId::of);
+        dir.is_ok_and(|dir| self.parts.watch.sites.by_file(&dir).is_some())
     }
 }
 

@@ -16,7 +16,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::neighbours::Neighbours;
 use super::programs::{ProgramId, Programs};
-use super::sites::{Guarded, SiteDir, SiteId, Sites, reach};
+use super::sites::{Guarded, Role, SiteDir, SiteId, Sites, reach};
 use super::tracked::Tracker;
 use crate::approvals::DirectoryId;
 use crate::audit::Counters;
@@ -309,6 +309,10 @@ impl Watch {
         if has(libc::FAN_DELETE_SELF | libc::FAN_MOVE_SELF)
             && let Some(site) = target.and_then(|file| self.sites.by_file(&file))
         {
+            // Whoever reads a file with a path line that led here is judged after this, and looks where it leads now.
+            if let Role::Target { of } = site.guarded.role {
+                state.tracker.loosen(of);
+            }
             self.send(state, Notice::SiteLost(site.id));
         }
         if has(libc::FAN_ONDIR) {
@@ -406,11 +410,15 @@ impl Watch {
     /// Changes to the content of a tracked file.
     fn written(&self, state: &mut State, mask: u64, file: &FileId, pid: u32) {
         let Some(entry) = state.tracker.get_mut(file) else { return };
+        let is_ours = pid == std::process::id();
         if mask & libc::FAN_MODIFY != 0
-            && let Some(permit) = &mut entry.permit
-            && !permit.is_writer(pid)
+            && !is_ours
+            && !entry.permit.as_ref().is_some_and(|permit| permit.is_writer(pid))
         {
-            permit.tainted = true; // truncate(2) passes no gate
+            entry.approved = false; // truncate(2) passes no gate
+            if let Some(permit) = &mut entry.permit {
+                permit.tainted = true;
+            }
         }
         if mask & libc::FAN_CLOSE_WRITE != 0 {
             entry.writers = entry.writers.saturating_sub(1);

@@ -43,7 +43,7 @@ pub struct TrackedFile {
     pub grants: u64,
     /// It was created, and the open that created it, if one did, has not been judged yet.
     pub fresh: bool,
-    /// Its content was approved under one of its names.
+    /// Its content was approved under one of its names, and nobody has changed it since who had no permit.
     pub approved: bool,
     /// A path line of it leads to where nobody stands guard, because nothing was there yet. It is looked at again when
     /// the file is read.
