@@ -7,15 +7,19 @@
 
 mod excerpt;
 mod imports;
+mod known;
 mod namespace;
 mod pth;
 mod rules;
 mod source;
 mod standard;
 mod start;
+mod version;
 
 pub use excerpt::Line;
+pub use known::{KnownFiles, KnownOwner, ListError, Listed};
 pub use pth::MAX_TOLD;
+pub use version::VersionSet;
 
 use crate::model::ContentClass;
 

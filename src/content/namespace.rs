@@ -1,6 +1,6 @@
 //! The lines that setuptools writes into `NAME-nspkg.pth`, known by their form.
 //!
-//! Six generations, each with the first release that has it; a nested package has one more statement at its end. Only
+//! Six generations, each with the first release that is known to have it; a nested package has one more statement at its end. Only
 //! the package's name varies, and it stands in several places. So the name is read from the first of them, the whole line
 //! is written anew from it, and has to be the same, byte for byte.
 //!
@@ -49,7 +49,7 @@ const GENERATIONS: &[Generation] = &[
             JOIN,
         ],
     },
-    // 8
+    // 7
     Generation {
         between: ";",
         statements: &[
@@ -89,7 +89,7 @@ const GENERATIONS: &[Generation] = &[
             JOIN,
         ],
     },
-    // 33
+    // 35
     Generation {
         between: ";",
         statements: &[

@@ -11,14 +11,12 @@ use crate::model::ContentClass;
 pub(super) fn classify(bytes: &[u8]) -> Findings {
     let text = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
     let undecodable = std::str::from_utf8(text).is_err();
-    let mut number = 0;
-    for line in text.split(|byte| matches!(byte, b'\n' | b'\r')) {
-        number += 1;
+    for (at, line) in text.split(|byte| matches!(byte, b'\n' | b'\r')).enumerate() {
         let blank = line.iter().position(|byte| !matches!(byte, b' ' | b'\t' | 0x0c));
         let says = blank.map_or(&[][..], |at| &line[at..]);
         let comment = says.is_empty() || says.starts_with(b"#");
         if !comment || says.contains(&0) || says.windows(6).any(|word| word == b"coding") {
-            return Findings::of(ContentClass::Code, Some(Line { number, text: line.to_vec() }));
+            return Findings::of(ContentClass::Code, Some(Line { number: at + 1, text: line.to_vec() }));
         }
     }
     if undecodable {
