@@ -22,14 +22,21 @@
 
 #![forbid(unsafe_code)]
 
+mod child;
 mod distinfo;
+mod distribution;
+mod dpkg;
 mod owner;
 mod record;
+mod rpm;
 mod sites;
 mod target;
 #[cfg(test)]
 mod tests;
 
 pub use distinfo::normalized;
+pub use distribution::{
+    DISTRIBUTION_LIMIT, DigestKind, DistributionFile, Packaged, PackagedBytes, distribution_owner, distribution_owners,
+};
 pub use owner::{Ownership, recorded_owner, recorded_owners};
 pub use target::{Target, TargetFinding, TargetKind, examine};
