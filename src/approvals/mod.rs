@@ -259,13 +259,12 @@ impl Approvals {
         if known.is_some_and(|known| known.is_no_news(&held)) {
             return Ok(None);
         }
-        let oldest = if is_full { self.held().into_iter().next() } else { None };
-        if let Some((directory, name, _)) = &oldest {
-            let file = change::Place { directory: directory.clone(), name: name.clone() };
-            self.change(&mut journal, &Change::Release { file, time: now() }, || Ok(()))?;
+        let oldest = if is_full { self.table().oldest_held() } else { None };
+        if let Some((file, _)) = &oldest {
+            self.change(&mut journal, &Change::Release { file: file.clone(), time: now() }, || Ok(()))?;
         }
         self.change(&mut journal, &Change::Hold { file, held }, || Ok(()))?;
-        Ok(oldest)
+        Ok(oldest.map(|(file, held)| (file.directory, file.name, held)))
     }
 
     /// Forgets that a file is held, because it is gone. Returns what was known of it.
