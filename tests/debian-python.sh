@@ -3,14 +3,14 @@
 # of their own and nowhere else. Prints that directory. The installed system is not touched: apt gets lists, a cache and
 # sources of its own.
 #
-#     tests/debian-python.sh VERSION [DIRECTORY]     3.15, say; into `target/debian-python/VERSION` if not given
+#     tests/debian-python.sh VERSION [DIRECTORY]     3.15, say; into `target/tmp/debian-python/VERSION` if not given
 #
 # What is there already is taken as it is. The mirror is the machine's own for Debian; what it delivers has to be signed
 # with Debian's archive keys.
 set -euo pipefail
 
 version=$1
-directory=${2:-$(cd "$(dirname "$0")/.." && pwd)/target/debian-python/$version}
+directory=${2:-$(cd "$(dirname "$0")/.." && pwd)/target/tmp/debian-python/$version}
 
 fail() {
     echo "blocked: CPython $version of Debian's development branch: $*" >&2
