@@ -150,9 +150,12 @@ impl Arena {
     /// The same, with rules that are asked before the built-in ones.
     pub(crate) fn guard_with(&self, rules: &str) -> Guarded {
         let home = tempfile::Builder::new().prefix("guard-").tempdir_in("/srv").unwrap();
-        let guard = Config::built_in(home.path(), Vec::new()).rules(rules).start();
-        root::assert_marks_are_private(guard.pid());
-        Guarded { guard, home }
+        Guarded::start(home, rules)
+    }
+
+    /// Another guard with the state that one has left.
+    pub(crate) fn guard_again(&self, home: TempDir) -> Guarded {
+        Guarded::start(home, "")
     }
 }
 
@@ -333,6 +336,19 @@ pub(crate) struct Guarded {
 }
 
 impl Guarded {
+    fn start(home: TempDir, rules: &str) -> Guarded {
+        let guard = Config::built_in(home.path(), Vec::new()).rules(rules).start();
+        root::assert_marks_are_private(guard.pid());
+        Guarded { guard, home }
+    }
+
+    /// Stop the guard; its state stays.
+    pub(crate) fn stop(self) -> TempDir {
+        let (status, _) = self.guard.stop();
+        assert!(status.success(), "the guard ended with {status}");
+        self.home
+    }
+
     /// `pthguard COMMAND … --config FILE`, with this guard's policy file.
     pub(crate) fn command(&self, arguments: &[&OsStr]) -> Done {
         let mut command = tool(env!("CARGO_BIN_EXE_pthguard"));

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::arena::{Arena, Attack, Spot, With, arena, payload, tool};
+use crate::arena::{Attack, Spot, With, arena, payload, tool};
 use crate::site::run;
 use crate::wheels::Wheel;
 
@@ -84,15 +84,17 @@ fn a_wheel_brings_the_module_itself() {
             by_pip("package", "sitecustomize/__init__.py", [wheel().file("sitecustomize/__init__.py", payload())]),
             by_pip("extension", "sitecustomize.so", [wheel().file("sitecustomize.so", so.clone())]),
             by_pip("abi3 extension", "sitecustomize.abi3.so", [wheel().file("sitecustomize.abi3.so", so.clone())]),
-            by_pip("extension package", "sitecustomize/__init__.so", [
-                wheel().file("sitecustomize/__init__.so", so.clone()),
-            ]),
-            by_pip("bytecode", "sitecustomize.pyc", [
-                wheel().file("sitecustomize.pyc", bytecode("sitecustomize.py")),
-            ]),
-            by_pip("data", "sitecustomize.py", [
-                wheel().data("data/lib/python3.11/site-packages/sitecustomize.py", payload()),
-            ]),
+            by_pip(
+                "extension package",
+                "sitecustomize/__init__.so",
+                [wheel().file("sitecustomize/__init__.so", so.clone())],
+            ),
+            by_pip("bytecode", "sitecustomize.pyc", [wheel().file("sitecustomize.pyc", bytecode("sitecustomize.py"))]),
+            by_pip(
+                "data",
+                "sitecustomize.py",
+                [wheel().data("data/lib/python3.11/site-packages/sitecustomize.py", payload())],
+            ),
             by_pip("platlib", "sitecustomize.py", [wheel().data("platlib/sitecustomize.py", payload())]),
         ];
         arena.try_all(|name| arena.environment(name), &attacks);
@@ -107,12 +109,17 @@ fn bytecode_behind_a_harmless_module() {
         let code = bytecode("sitecustomize.py");
         let lure = wheel().file("sitecustomize.py", "# nothing\n").file(cached("sitecustomize"), code.clone());
         let lure = lure.build(work());
-        let later = [wheel().file("sitecustomize.py", "# nothing\n"), Wheel::new("more", "1").file(cached("sitecustomize"), code.clone())];
+        let later = [
+            wheel().file("sitecustomize.py", "# nothing\n"),
+            Wheel::new("more", "1").file(cached("sitecustomize"), code.clone()),
+        ];
         let later = later.map(|wheel| wheel.build(work()));
         fs::write("/srv/cached.pyc", &code).unwrap();
         let file = cached("sitecustomize");
         let install = |spot: &Spot, wheel: &Path| {
-            run(spot.env.pip().arg("--no-compile").arg(wheel)).result().unwrap_or_else(|error| println!("pip: {error}"));
+            run(spot.env.pip().arg("--no-compile").arg(wheel))
+                .result()
+                .unwrap_or_else(|error| println!("pip: {error}"));
         };
         let attacks = [
             Attack::new("lure and bytecode", &file, |spot| install(spot, &lure)),
@@ -140,15 +147,21 @@ fn a_wheel_brings_usercustomize() {
         let attacks = [
             by_pip("user module", "usercustomize.py", [wheel().file("usercustomize.py", payload())]),
             by_pip("user package", "usercustomize/__init__.py", [wheel().file("usercustomize/__init__.py", payload())]),
-            by_pip("user extension", "usercustomize.so", [
-                wheel().file("usercustomize.so", extension("usercustomize")),
-            ]),
-            by_pip("user bytecode", "usercustomize.pyc", [
-                wheel().file("usercustomize.pyc", bytecode("usercustomize.py")),
-            ]),
-            by_pip("user by path", "libs.pth", [
-                wheel().file("libs.pth", "libs\n").file("libs/usercustomize.py", payload()),
-            ]),
+            by_pip(
+                "user extension",
+                "usercustomize.so",
+                [wheel().file("usercustomize.so", extension("usercustomize"))],
+            ),
+            by_pip(
+                "user bytecode",
+                "usercustomize.pyc",
+                [wheel().file("usercustomize.pyc", bytecode("usercustomize.py"))],
+            ),
+            by_pip(
+                "user by path",
+                "libs.pth",
+                [wheel().file("libs.pth", "libs\n").file("libs/usercustomize.py", payload())],
+            ),
         ];
         arena.try_all(|name| arena.environment(name).open_to_the_system(), &attacks);
     });
@@ -165,21 +178,39 @@ fn a_path_line_leads_to_the_module() {
         let attacks = [
             by_pip("libs", "libs.pth", [libs("libs\n").file("libs/sitecustomize.py", payload())]),
             by_pip("libs package", "libs.pth", [libs("libs\n").file("libs/sitecustomize/__init__.py", payload())]),
-            by_pip("libs extension", "libs.pth", [
-                libs("libs\n").file("libs/sitecustomize.so", extension("sitecustomize")),
-            ]),
-            by_pip("libs bytecode", "libs.pth", [
-                libs("libs\n").file("libs/sitecustomize.pyc", bytecode("sitecustomize.py")),
-            ]),
-            by_pip("detour", "libs.pth", [libs("libs/../more/.\n").file("more/sitecustomize.py", payload()).file("libs/x", "")]),
+            by_pip(
+                "libs extension",
+                "libs.pth",
+                [libs("libs\n").file("libs/sitecustomize.so", extension("sitecustomize"))],
+            ),
+            by_pip(
+                "libs bytecode",
+                "libs.pth",
+                [libs("libs\n").file("libs/sitecustomize.pyc", bytecode("sitecustomize.py"))],
+            ),
+            by_pip(
+                "detour",
+                "libs.pth",
+                [libs("libs/../more/.\n").file("more/sitecustomize.py", payload()).file("libs/x", "")],
+            ),
             by_pip("archive", "libs.pth", [libs("libs.zip\n").file("libs.zip", archive("sitecustomize"))]),
-            by_pip("below an archive", "libs.pth", [
-                libs("libs.zip/\n").file("libs.zip", archive("sitecustomize_").clone()).file("x", ""),
-            ]),
+            by_pip(
+                "below an archive",
+                "libs.pth",
+                [libs("libs.zip/\n").file("libs.zip", archive("sitecustomize_").clone()).file("x", "")],
+            ),
             by_pip("outside", "libs.pth", [libs("../../../../../srv/elsewhere\n")]),
             by_pip("absolute", "libs.pth", [libs("/srv/elsewhere\n")]),
-            by_pip("second line", "libs.pth", [libs("more\nlibs\n").file("libs/sitecustomize.py", payload()).file("more/x", "")]),
-            by_pip("carriage return", "libs.pth", [libs("more\rlibs\r").file("libs/sitecustomize.py", payload()).file("more/x", "")]),
+            by_pip(
+                "second line",
+                "libs.pth",
+                [libs("more\nlibs\n").file("libs/sitecustomize.py", payload()).file("more/x", "")],
+            ),
+            by_pip(
+                "carriage return",
+                "libs.pth",
+                [libs("more\rlibs\r").file("libs/sitecustomize.py", payload()).file("more/x", "")],
+            ),
         ];
         let attacks: Vec<Attack> = attacks.into_iter().filter(|attack| attack.name != "below an archive").collect();
         arena.try_all(|name| arena.environment(name), &attacks);
@@ -231,7 +262,10 @@ fn the_module_comes_after_the_path_line() {
             }),
             Attack::new("target linked", "libs.pth", |spot| {
                 begin(spot);
-                shell(spot, "mkdir /srv/new$$ && cp /srv/payload.py /srv/new$$/sitecustomize.py && mv libs old && ln -s /srv/new$$ libs");
+                shell(
+                    spot,
+                    "mkdir /srv/new$$ && cp /srv/payload.py /srv/new$$/sitecustomize.py && mv libs old && ln -s /srv/new$$ libs",
+                );
             }),
         ];
         arena.try_all(|name| arena.environment(name), &attacks);
@@ -263,8 +297,12 @@ fn others_bring_the_module() {
             shell("mv directory", "sitecustomize", "cp -a /srv/package x && mv x sitecustomize"),
             shell("mv directory from outside", "sitecustomize", "cp -a /srv/package /opt/x && mv /opt/x sitecustomize"),
             shell("ln -s directory", "sitecustomize", "ln -s /srv/package sitecustomize"),
-            shell("mv __pycache__", "__pycache__", "mkdir x && cp /srv/payload.pyc x/sitecustomize.cpython-311.pyc && \
-                   mkdir -p __pycache__ && rmdir __pycache__ && mv x __pycache__ && cp /dev/null sitecustomize.py"),
+            shell(
+                "mv __pycache__",
+                "__pycache__",
+                "mkdir x && cp /srv/payload.pyc x/sitecustomize.cpython-311.pyc && \
+                   mkdir -p __pycache__ && rmdir __pycache__ && mv x __pycache__ && cp /dev/null sitecustomize.py",
+            ),
         ];
         let attacks: Vec<Attack> = attacks.into_iter().filter(|attack| attack.name != "mv __pycache__").collect();
         arena.try_all(|name| arena.environment(name), &attacks);

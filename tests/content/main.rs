@@ -17,9 +17,11 @@
 
 mod arena;
 mod customize;
+mod forged;
 #[path = "../guard/harness.rs"]
 mod harness;
 mod material;
+mod replicas;
 #[path = "../installers/root.rs"]
 mod root;
 #[path = "../guard/site.rs"]

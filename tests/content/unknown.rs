@@ -1,7 +1,5 @@
 //! An executable line that nobody knows.
 
-use std::fs;
-use std::path::Path;
 use std::time::Instant;
 
 use crate::arena::{With, arena, line};
