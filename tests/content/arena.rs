@@ -70,7 +70,7 @@ pub(crate) fn arena(with: With, test: impl FnOnce(&Arena) + Send) {
     let bring = |root: &Path| {
         copy(&wheels.join("."), &root.join("srv/wheels"))?;
         if let Some((python, more)) = &python315 {
-            copy(&more.join("."), &root.join("srv/wheels"))?;
+            copy(more, &root.join("srv/wheels-3.15"))?;
             copy(&python.join("usr"), root)?;
             copy(&python.join("etc/python3.15"), &root.join("etc"))?;
         }
@@ -116,6 +116,12 @@ impl Arena {
     /// The wheel of a requirement `NAME==VERSION`.
     pub(crate) fn wheel(&self, requirement: &str) -> PathBuf {
         material::find("/srv/wheels".as_ref(), requirement).expect("one of the wheels of an ordinary run")
+    }
+
+    /// The wheel of a requirement for this interpreter, where there are several.
+    pub(crate) fn wheel_for(&self, requirement: &str, tag: &str) -> PathBuf {
+        let of = |directory: &str| material::find(directory.as_ref(), requirement).expect("a wheel");
+        if tag == "cp315" { of("/srv/wheels-3.15") } else { of("/srv/wheels") }
     }
 
     /// A virtual environment of Debian's interpreter, with Debian's pip.

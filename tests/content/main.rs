@@ -16,11 +16,13 @@
 #![allow(dead_code, reason = "some modules are shared with the other privileged tests")]
 
 mod arena;
+mod atomic;
 mod customize;
 mod forged;
 #[path = "../guard/harness.rs"]
 mod harness;
 mod material;
+mod pair;
 mod replicas;
 #[path = "../installers/root.rs"]
 mod root;
