@@ -56,8 +56,7 @@ fn by_pip(env: &Env, text: &str) {
     }
 }
 
-const WAYS: &[(&str, Bring)] =
-    &[("sh", by_sh), ("mv", by_mv), ("ln", by_ln), ("symlink", by_symlink), ("pip", by_pip)];
+const WAYS: &[(&str, Bring)] = &[("sh", by_sh), ("mv", by_mv), ("ln", by_ln), ("symlink", by_symlink), ("pip", by_pip)];
 
 /// Neither an entry point nor an empty file, whoever brings it: it does not run, and what was approved goes on.
 #[test]
@@ -231,7 +230,8 @@ fn an_installer_takes_a_pair_away() {
         for file in &files {
             let path = file.to_str().unwrap();
             wait_for(&format!("the record of the deletion of {path}"), SOON, || {
-                let deleted = |r: &serde_json::Value| field(r, "event.action") == "deletion" && field(r, "file.path") == path;
+                let deleted =
+                    |r: &serde_json::Value| field(r, "event.action") == "deletion" && field(r, "file.path") == path;
                 guarded.guard.records().iter().any(deleted).then_some(())
             });
         }
