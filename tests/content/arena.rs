@@ -7,6 +7,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -20,6 +21,8 @@ use crate::site::{Done, run, wait_for};
 const MARK: &str = "/srv/mark";
 /// Interpreter starts after an attack.
 pub(crate) const STARTS: usize = 5;
+/// A test whose guard lives longer is stuck.
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// The code of an attacker, as a Python expression.
 pub(crate) fn payload() -> String {
@@ -126,11 +129,15 @@ impl Arena {
 
     /// A virtual environment of Debian's interpreter, with Debian's pip.
     pub(crate) fn environment(&self, name: &str) -> Env {
-        let python = fs::canonicalize("/usr/bin/python3").unwrap();
+        self.environment_of(name, &fs::canonicalize("/usr/bin/python3").unwrap())
+    }
+
+    /// The same for another interpreter, from 3.7 on.
+    pub(crate) fn environment_of(&self, name: &str, python: &Path) -> Env {
         let wheels = fs::read_dir("/usr/share/python-wheels").into_iter().flatten().flatten().map(|entry| entry.path());
         let is_pip = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("pip-"));
         let pip = wheels.into_iter().find(is_pip).expect("blocked: no wheel of pip (package python3-venv)");
-        Env::make(name, &python, &pip)
+        Env::make(name, python, &pip)
     }
 
     /// A virtual environment of CPython 3.15, with a pip that knows it.
@@ -150,18 +157,17 @@ impl Arena {
 
     /// A guard that enforces the built-in policy on everything that is there now.
     pub(crate) fn guard(&self) -> Guarded {
-        self.guard_with("")
+        self.guard_for(LIMIT)
     }
 
-    /// The same, with rules that are asked before the built-in ones.
-    pub(crate) fn guard_with(&self, rules: &str) -> Guarded {
-        let home = tempfile::Builder::new().prefix("guard-").tempdir_in("/srv").unwrap();
-        Guarded::start(home, rules)
+    /// The same, for longer than a guard of a test usually lives.
+    pub(crate) fn guard_for(&self, limit: Duration) -> Guarded {
+        Guarded::start(tempfile::Builder::new().prefix("guard-").tempdir_in("/srv").unwrap(), limit)
     }
 
     /// Another guard with the state that one has left.
     pub(crate) fn guard_again(&self, home: TempDir) -> Guarded {
-        Guarded::start(home, "")
+        Guarded::start(home, LIMIT)
     }
 }
 
@@ -191,7 +197,8 @@ impl Env {
         fs::create_dir_all(root.join("bin")).unwrap();
         fs::create_dir_all(site.parent().unwrap()).unwrap();
         std::os::unix::fs::symlink(python, root.join("bin/python3")).unwrap();
-        fs::write(root.join("pyvenv.cfg"), "home = /usr/bin\ninclude-system-site-packages = false\n").unwrap();
+        let home = python.parent().unwrap().display();
+        fs::write(root.join("pyvenv.cfg"), format!("home = {home}\ninclude-system-site-packages = false\n")).unwrap();
         // Unpacked and compiled once for each version, then copied.
         let template = Path::new("/srv").join(pip.file_stem().unwrap()).join("site");
         if !template.exists() {
@@ -342,8 +349,8 @@ pub(crate) struct Guarded {
 }
 
 impl Guarded {
-    fn start(home: TempDir, rules: &str) -> Guarded {
-        let guard = Config::built_in(home.path(), Vec::new()).rules(rules).start();
+    fn start(home: TempDir, limit: Duration) -> Guarded {
+        let guard = Config::built_in(home.path(), Vec::new()).limit(limit).start();
         root::assert_marks_are_private(guard.pid());
         Guarded { guard, home }
     }

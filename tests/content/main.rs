@@ -23,6 +23,7 @@ mod forged;
 mod harness;
 mod material;
 mod pair;
+mod published;
 mod replicas;
 #[path = "../installers/root.rs"]
 mod root;

@@ -40,8 +40,17 @@ pub(crate) fn wheels_315() -> PathBuf {
     fetch("wheels-3.15", WHEELS_315, &options)
 }
 
+fn fetch(name: &str, requirements: &[&str], options: &[&str]) -> PathBuf {
+    try_fetch(name, requirements, options)
+        .unwrap_or_else(|said| panic!("blocked: one of {requirements:?} cannot be downloaded: {said}"))
+}
+
 /// Download what is not there yet. Several test binaries may ask at once, one of them fetches.
-pub(crate) fn fetch(name: &str, requirements: &[&str], options: &[&str]) -> PathBuf {
+///
+/// # Errors
+///
+/// What pip said.
+pub(crate) fn try_fetch(name: &str, requirements: &[&str], options: &[&str]) -> Result<PathBuf, String> {
     let directory = kept().join(name);
     fs::create_dir_all(&directory).unwrap();
     let lock = File::create(kept().join(format!("{name}.lock"))).unwrap();
@@ -52,9 +61,11 @@ pub(crate) fn fetch(name: &str, requirements: &[&str], options: &[&str]) -> Path
         pip.args(["-m", "pip", "download", "-q", "--disable-pip-version-check", "--no-deps"]);
         pip.args(["--only-binary", ":all:", "-d"]).arg(&directory).args(options).args(&missing);
         let done = run_for(&mut pip, DOWNLOAD_LIMIT);
-        assert!(done.status.success(), "blocked: {missing:?} cannot be downloaded: {}{}", done.stdout, done.stderr);
+        if !done.status.success() {
+            return Err(done.stdout + &done.stderr);
+        }
     }
-    directory
+    Ok(directory)
 }
 
 /// The wheel of a requirement `NAME==VERSION` in a directory.
