@@ -3,6 +3,7 @@
 //!
 //! - `unknown`: an executable line that nobody knows; installers that are killed
 //! - `customize`: `sitecustomize` and `usercustomize`, in all their forms and by way of path lines
+//! - `namespaces`: setuptools' namespace lines, and what they load
 //! - `forged`: the bytes of known files, brought by others than their owners
 //! - `replicas`: malicious packages and programs that were found in the wild, with harmless payloads; `atomic`: the public
 //!   tests of the technique
@@ -22,6 +23,7 @@ mod forged;
 #[path = "../guard/harness.rs"]
 mod harness;
 mod material;
+mod namespaces;
 mod pair;
 mod published;
 mod replicas;

@@ -81,6 +81,45 @@ fn an_unknown_line_by_uv() {
     });
 }
 
+/// uv links into its cache: who writes there writes into every environment, under a name that is no startup file's
+/// directory. The bytes that were approved are not these.
+#[test]
+fn a_cache_behind_an_approved_file() {
+    arena(With { uv: true, ..With::default() }, |arena| {
+        fs::create_dir("/srv/extra").unwrap();
+        fs::write("/srv/payload", line()).unwrap();
+        let wheel = Wheel::new("linked", "1.0").file("linked.pth", "/srv/extra\n").build("/srv".as_ref());
+        let ways = [
+            ("written", "cat /srv/payload > \"$1\""),
+            ("replaced", "cp /srv/payload /srv/uv-x && mv /srv/uv-x \"$1\""),
+            (
+                "truncated",
+                "python3 -S -c 'import os, sys; os.truncate(sys.argv[1], 0)' \"$1\"; cat /srv/payload >> \"$1\"",
+            ),
+        ];
+        let cases = ["hardlink", "symlink"].into_iter().flat_map(|mode| ways.map(|(way, script)| (mode, way, script)));
+        let attacks: Vec<(String, &str, &str)> =
+            cases.map(|(mode, way, script)| (format!("{mode} {way}"), mode, script)).collect();
+        // Replacing the cache's name leaves a hard link as it is: no attack.
+        let attacks: Vec<Attack> = attacks
+            .iter()
+            .filter(|(name, _, _)| name != "hardlink replaced")
+            .map(|(name, mode, script)| {
+                let wheel = wheel.clone();
+                Attack::new(name, "linked.pth", move |spot: &Spot| {
+                    let cache = format!("{}-cache", spot.env.root.display());
+                    run(spot.env.uv(mode, &cache).arg(&wheel)).result().expect("uv goes on working");
+                    spot.approved("linked.pth");
+                    let cached = run(tool("find").arg(&cache).args(["-name", "linked.pth"])).stdout;
+                    let done = run(tool("sh").args(["-c", script, "sh", cached.trim()]));
+                    println!("{name}: {} {}", done.status, done.stderr.trim());
+                })
+            })
+            .collect();
+        arena.try_all(|name| arena.environment(name), &attacks);
+    });
+}
+
 /// A startup file first, then more files than can be written in a moment: the installer is killed between them.
 fn interrupted(env: &Env, name: &str, bytes: Vec<u8>, guarded: &Guarded) {
     const FILES: usize = 4000;
