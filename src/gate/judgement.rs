@@ -12,7 +12,7 @@ use super::Guard;
 use crate::content::{KnownFiles, KnownOwner, classify};
 use crate::fanotify::group::fd_link;
 use crate::model::{ContentClass, Object, Package, Sha256, switched_off_by};
-use crate::provenance::{Ownership, Target, TargetKind, examine, recorded_owner};
+use crate::provenance::{Ownership, Packaged, Target, TargetKind, distribution_owner, examine, recorded_owner};
 use crate::watch::SiteDir;
 
 /// The judgement of one file's content.
@@ -172,6 +172,12 @@ fn judge_owner(
             is_over && rule.is_some_and(|rule| writers.iter().any(|writer| writer == rule))
         }
         (KnownOwner::Package { .. }, Ownership::Owned(package)) => listed.is_owned_by(package),
+        // Nobody waits for what was found where nobody had watched.
+        (KnownOwner::Package { .. }, Ownership::Nobody) if rule.is_none() => {
+            let owner = distribution_owner(Packaged { path: &site.path_of(name), bytes });
+            judgement.package = owner.map(|owner| owner.package);
+            judgement.package.as_ref().is_some_and(|package| listed.is_owned_by(package))
+        }
         (_, other) => {
             if let Some(doubt) = other.doubt() {
                 judgement.remark = Some(doubt);
