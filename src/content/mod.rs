@@ -9,6 +9,7 @@ mod excerpt;
 mod imports;
 mod known;
 mod namespace;
+mod overlay;
 mod pth;
 mod rules;
 mod source;
@@ -18,6 +19,7 @@ mod version;
 
 pub use excerpt::Line;
 pub use known::{KnownFiles, KnownOwner, ListError, Listed};
+pub use overlay::overlaid;
 pub use pth::MAX_TOLD;
 pub use version::VersionSet;
 
