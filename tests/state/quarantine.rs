@@ -70,7 +70,6 @@ fn take_script() {
 fn goes_through(bytes: &[u8], faults: &[Fault]) {
     const CHILD: &str = "quarantine::take_script";
     let changes = count(CHILD, || prepare(bytes));
-    println!("{changes} changes");
     for (fault, at) in faults.iter().flat_map(|fault| (1..=changes).map(move |at| (*fault, at))) {
         let dir = prepare(bytes);
         let place = dir.path();
@@ -124,7 +123,6 @@ fn putting_back_is_whole_or_not_at_all() {
         dir
     };
     let changes = count(CHILD, taken);
-    println!("{changes} changes");
     for fault in [Fault::Die, Fault::Half, Fault::Fail, Fault::Full] {
         for at in 1..=changes {
             let dir = taken();

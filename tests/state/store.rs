@@ -159,7 +159,6 @@ fn empty() -> tempfile::TempDir {
 fn a_kill_at_any_change_loses_at_most_the_one_under_way() {
     let expected = expected();
     let changes = count(CHILD, empty);
-    println!("{} steps, {changes} changes", SCRIPT.len());
     for fault in [Fault::Die, Fault::Half] {
         for at in 1..=changes {
             let place = empty();
