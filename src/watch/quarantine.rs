@@ -100,7 +100,9 @@ impl Quarantine {
         let mut note = self.describe(site, name, &found, why)?;
         let needed = self.make_room(&note, &found.metadata()?)?;
         let taken = self.store.begin(&note).and_then(|()| self.take_whole(site, name, file, &mut note));
-        if !matches!(taken, Ok(Quarantined::Kept(_))) {
+        // Where it could not be put back either, it lies aside, and the note is what tells whose name it had.
+        let is_aside = || taken.is_err() && site.open(&aside_name(note.id.as_str()), OFlag::O_PATH).is_ok();
+        if !matches!(taken, Ok(Quarantined::Kept(_))) && !is_aside() {
             let _ = self.store.forget(&note.id);
             self.used.fetch_sub(needed, Ordering::Relaxed);
         }
@@ -149,7 +151,9 @@ impl Quarantine {
         // Anybody who can write the directory can make a file of such a name: only what the note says is believed.
         let note = id_of_aside(aside).and_then(|id| self.store.read_note(&id).ok());
         let is_it = |note: &Note| {
-            (!note.finished || note.kind != Kind::File)
+            // The note of one that is moved says that it is there before it is.
+            let is_here = note.finished && note.kind == Kind::File && self.store.content(note).is_ok();
+            !is_here
                 && note.directory == directory_of(site)
                 && (note.inode, note.kind) == (metadata.ino(), Kind::of(&metadata))
         };
