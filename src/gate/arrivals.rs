@@ -26,8 +26,7 @@ use crate::fanotify::FileId;
 use crate::model::{
     Access, ArrivalAction, ContentSet, Decision, Failure, Mode, Object, Reason, Request, Subject, Verdict,
 };
-use crate::quarantine::Why;
-use crate::watch::{Arrival, How, Notice, Permit, Quarantined, SiteDir, SiteId, Stage, Writer, reach, restore};
+use crate::watch::{Arrival, How, Notice, Permit, SiteDir, SiteId, Stage, Writer, reach};
 
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// The shortest time that poll(2) can be told.
@@ -47,9 +46,9 @@ enum Found {
     Newcomer(Newcomer),
 }
 
-struct Newcomer {
-    access: Access,
-    object: Object,
+pub(super) struct Newcomer {
+    pub(super) access: Access,
+    pub(super) object: Object,
 }
 
 impl Guard {
@@ -82,6 +81,10 @@ impl Guard {
                 }
                 Notice::Closed { file, site } => {
                     self.closed(&file);
+                    self.settled(&file, site);
+                }
+                Notice::Spoilt { file, site, author } => {
+                    self.spoilt(&file, &author);
                     self.settled(&file, site);
                 }
                 Notice::Subdirectory { site, name, author } => {
@@ -216,10 +219,7 @@ impl Guard {
             Verdict::Allow if self.accept(site, arrival, &newcomer, content, decision.clone(), subject) => true,
             Verdict::Allow | Verdict::Deny if self.parts.mode == Mode::Audit || is_held => false,
             Verdict::Allow | Verdict::Deny => {
-                let author = author.map_or_else(
-                    |_| format!("process {}, which is gone or has become another", arrival.author.pid),
-                    |Known { subject, .. }| format!("process {}, {}", subject.pid, escape_path(&subject.exe.path)),
-                );
+                let author = describe(author.as_ref(), arrival.author.pid);
                 self.expel(site, arrival, &newcomer, decision.reason, &author, displaced);
                 false
             }
@@ -299,59 +299,6 @@ impl Guard {
         true
     }
 
-    fn expel(
-        &self,
-        site: &SiteDir,
-        arrival: &Arrival,
-        newcomer: &Newcomer,
-        reason: Reason,
-        author: &str,
-        displaced: bool,
-    ) {
-        let name = arrival.name.as_os_str();
-        let author = serde_json::Value::from(author);
-        let why = Why { reason: reason.as_str(), class: None, author: &author };
-        match self.parts.quarantine.take(site, name, &arrival.file, &why) {
-            Ok(Quarantined::Kept(id)) => {
-                let record = self.note(Action::Quarantine, site.path_of(name)).on(newcomer.object.clone());
-                self.parts.audit.record(record.saying(format!("moved to quarantine as {id}")));
-            }
-            Ok(Quarantined::Removed) => {}
-            // Another newcomer has the name already; its notice follows and must know what it stands in for.
-            Ok(Quarantined::Elsewhere) => {
-                if displaced && self.parts.watch.tracker().occupant(site.id, name).is_some() {
-                    self.parts.watch.tracker().displace(site.id, name);
-                }
-            }
-            Err(error) => {
-                self.failed(
-                    Failure::Quarantine,
-                    site.path_of(name),
-                    &format!("could not be moved to quarantine: {error}"),
-                );
-            }
-        }
-    }
-
-    /// Puts an approved file back that a denied newcomer replaced.
-    pub(super) fn put_back(&self, site: &SiteDir, name: &OsStr) {
-        let Some(approval) = self.parts.approvals.get(site.approvals, name) else { return };
-        let restored = self.parts.approvals.bytes(approval.sha256).and_then(|bytes| {
-            let announce = |file| self.parts.watch.tracker().expect_approved(file);
-            restore(site, name, &bytes, &approval.metadata, announce)
-        });
-        match restored {
-            Ok(true) => {
-                let record = self.note(Action::Restore, site.path_of(name));
-                self.parts.audit.record(record.saying("put back as it was approved"));
-            }
-            Ok(false) => self.parts.watch.tracker().displace(site.id, name),
-            Err(error) => {
-                self.failed(Failure::Quarantine, site.path_of(name), &format!("could not be put back: {error}"))
-            }
-        }
-    }
-
     pub(super) fn failed(&self, failure: Failure, path: PathBuf, message: &str) {
         self.parts.counters.failed(failure);
         let record = Record::failure(failure)
@@ -363,7 +310,15 @@ impl Guard {
     }
 }
 
-fn with_author(record: Record, author: Result<&Known, &Nobody>, pid: u32) -> Record {
+/// Who brought a file, in a few words.
+pub(super) fn describe(author: Result<&Known, &Nobody>, pid: u32) -> String {
+    match author {
+        Ok(Known { subject, .. }) => format!("process {}, {}", subject.pid, escape_path(&subject.exe.path)),
+        Err(_) => format!("process {pid}, which is gone or has become another"),
+    }
+}
+
+pub(super) fn with_author(record: Record, author: Result<&Known, &Nobody>, pid: u32) -> Record {
     match author {
         Ok(Known { subject, remark: None }) => record.by(Arc::clone(subject)),
         Ok(Known { subject, remark: Some(remark) }) => {

@@ -9,11 +9,13 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 
 use super::Guard;
-use crate::content::{KnownFiles, KnownOwner, classify};
+use crate::content::{KnownFiles, KnownOwner, classify, overlaid};
+use crate::fanotify::FileId;
 use crate::fanotify::group::fd_link;
 use crate::model::{ContentClass, Object, Package, Sha256, switched_off_by};
 use crate::provenance::{Ownership, Packaged, Target, TargetKind, distribution_owner, examine, recorded_owner};
-use crate::watch::SiteDir;
+use crate::resolve::open_path;
+use crate::watch::{Role, SiteDir};
 
 /// The judgement of one file's content.
 #[derive(Clone, Debug)]
@@ -30,6 +32,8 @@ pub(super) struct Judgement {
     pub(super) remark: Option<String>,
     /// The path lines.
     pub(super) paths: Vec<Vec<u8>>,
+    /// The namespaces that its lines prepare.
+    pub(super) namespaces: Vec<String>,
 }
 
 impl Judgement {
@@ -64,13 +68,18 @@ impl Guard {
             package: None,
             remark: None,
             paths: findings.paths,
+            namespaces: findings.namespaces,
         };
         match findings.class {
             ContentClass::Empty => self.judge_switch(site, name, &mut judgement),
             ContentClass::Paths => judge_targets(site, &mut judgement),
             ContentClass::Known => {
                 judgement.package = owner(site, name, bytes);
-                judge_namespaces(site, &findings.namespaces, is_over, &mut judgement);
+                judge_namespaces(site, is_over, &mut judgement);
+            }
+            ContentClass::Imports | ContentClass::Code if self.is_overlay(bytes) => {
+                judgement.class = ContentClass::Known;
+                judgement.at_best = ContentClass::Known;
             }
             ContentClass::Imports | ContentClass::Code => {
                 judge_owner(&self.known, site, name, bytes, rule, is_over, &mut judgement)
@@ -78,6 +87,17 @@ impl Guard {
             ContentClass::Broken => {}
         }
         judgement
+    }
+
+    /// uv's environment on top of others has the startup files of those processed. They are judged there, if somebody
+    /// guards them.
+    fn is_overlay(&self, bytes: &[u8]) -> bool {
+        let is_site = |directory: &[u8]| {
+            let dir = open_path(Path::new(OsStr::from_bytes(directory))).and_then(FileId::of);
+            let site = dir.ok().and_then(|dir| self.parts.watch.sites.by_file(&dir));
+            site.is_some_and(|site| site.guarded.role == Role::Site)
+        };
+        overlaid(bytes).is_some_and(|directories| directories.iter().all(|directory| is_site(directory)))
     }
 
     /// An empty `.start` file runs nothing, and from Python 3.15 on switches off what the `.pth` file beside it runs.
@@ -122,20 +142,22 @@ pub(super) fn is_vital(path: &Path) -> bool {
 
 /// setuptools' namespace lines run no Python code, and load an extension module that has the namespace's name. It may
 /// come later in the same installation.
-fn judge_namespaces(site: &SiteDir, namespaces: &[String], is_over: bool, judgement: &mut Judgement) {
+fn judge_namespaces(site: &SiteDir, is_over: bool, judgement: &mut Judgement) {
     if !is_over && judgement.package.is_none() {
         judgement.class = ContentClass::Imports; // for now
     }
-    for namespace in namespaces {
-        let relative = namespace.replace('.', "/");
-        let (above, last) = relative.rsplit_once('/').unwrap_or(("", &relative));
-        let inside = |directory: &str, module: &str| has_extension(site, directory, module);
-        if inside(above, last) || inside(&relative, "__init__") {
-            let remark = format!("loads an extension module called {namespace}");
-            judgement.raise(ContentClass::Imports, remark);
-            judgement.at_best = judgement.class;
-        }
+    if let Some(namespace) = judgement.namespaces.iter().find(|namespace| is_extension(site, namespace)) {
+        let remark = format!("loads an extension module called {namespace}");
+        judgement.raise(ContentClass::Imports, remark);
+        judgement.at_best = judgement.class;
     }
+}
+
+/// Whether an extension module has the name of a namespace.
+pub(super) fn is_extension(site: &SiteDir, namespace: &str) -> bool {
+    let relative = namespace.replace('.', "/");
+    let (above, last) = relative.rsplit_once('/').unwrap_or(("", &relative));
+    has_extension(site, above, last) || has_extension(site, &relative, "__init__")
 }
 
 fn has_extension(site: &SiteDir, directory: &str, module: &str) -> bool {
@@ -168,8 +190,8 @@ fn judge_owner(
     judgement.at_best = ContentClass::Known;
     let is_known = match (&listed.owner, &ownership) {
         // What an installer makes itself no package lists. As long as one may still say so, it is not certain.
-        (KnownOwner::Writers(writers), Ownership::Nobody) => {
-            is_over && rule.is_some_and(|rule| writers.iter().any(|writer| writer == rule))
+        (KnownOwner::Writers(_), Ownership::Nobody) => {
+            is_over && rule.is_some_and(|rule| listed.is_written_under(rule))
         }
         (KnownOwner::Package { .. }, Ownership::Owned(package)) => listed.is_owned_by(package),
         // Nobody waits for what was found where nobody had watched.

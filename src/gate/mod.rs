@@ -35,6 +35,7 @@ mod surroundings;
 mod survey;
 mod threads;
 mod triage;
+mod undo;
 mod verdict;
 mod worker;
 

@@ -184,7 +184,7 @@ impl Guard {
             return self.hold(written, None, Reason::TooLarge, "larger than protect.max_size", None);
         };
         // First those who could change what the file does, then the file.
-        let is_loose = !self.guard_around(site, name, &judgement.paths);
+        let is_loose = !self.guard_around(site, name, &judgement.paths) || !judgement.namespaces.is_empty();
         let companion = switch_of(name).and_then(|switch| self.approved_here(site, &switch));
         let approval = Approval {
             companion,

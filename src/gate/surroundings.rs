@@ -8,10 +8,11 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 
 use super::Guard;
-use super::judgement::is_vital;
+use super::judgement::{is_extension, is_vital};
 use super::survey::{NotGuarded, Survey};
+use crate::content::Findings;
 use crate::fanotify::FileId;
-use crate::model::{Failure, Origin, StartupNames, is_module_source};
+use crate::model::{ContentClass, Failure, Origin, StartupNames, is_module_source};
 use crate::provenance::{TargetKind, examine};
 use crate::resolve::open_path;
 use crate::watch::{Author, Guarded, Role, SiteDir, SiteId};
@@ -110,14 +111,21 @@ impl Guard {
         None
     }
 
-    /// Looks again where the path lines of an approved file lead. Whether the file can be read now: nobody is kept from a
-    /// line that leads nowhere, and what is there by now is guarded, unless it cannot be.
-    pub(super) fn tighten(&self, site: &SiteDir, name: &OsStr, file: &FileId, paths: &[Vec<u8>]) -> bool {
+    /// Looks again at what an approved file depends on that nobody guards. Whether the file can be read now: nobody is kept
+    /// from a path line that leads nowhere, and what is there by now is guarded, unless it cannot be. A namespace that has
+    /// become an extension module since would be loaded.
+    pub(super) fn tighten(&self, site: &SiteDir, name: &OsStr, file: &FileId, findings: &Findings) -> bool {
+        let approval = self.parts.approvals.get(site.approvals, name);
+        let is_known = approval.as_ref().is_some_and(|approval| approval.class == Some(ContentClass::Known));
+        if is_known && findings.namespaces.iter().any(|namespace| is_extension(site, namespace)) {
+            return false;
+        }
+        let paths = &findings.paths;
         let is_tight = self.guard_around(site, name, paths);
         if let Some(entry) = self.parts.watch.tracker().get_mut(file) {
-            entry.is_loose = !is_tight;
+            entry.is_loose = !is_tight || !findings.namespaces.is_empty();
         }
-        let origin = self.parts.approvals.get(site.approvals, name).map(|approval| approval.origin);
+        let origin = approval.map(|approval| approval.origin);
         let is_wanted = matches!(origin, Some(Origin::Baseline | Origin::Administrator { .. }));
         let owner = site.guarded.facts.owner;
         is_tight

@@ -21,7 +21,7 @@ use crate::content::classify;
 use crate::fanotify::FileId;
 use crate::model::{ContentClass, Failure, Origin, Reason, Sha256, Site};
 use crate::resolve::site_prefix;
-use crate::watch::{Author, Guarded, Role, SiteDir, SiteId, Sites};
+use crate::watch::{Author, Guarded, Quarantined, Role, SiteDir, SiteId, Sites};
 
 /// `FUSE_SUPER_MAGIC`, `include/uapi/linux/magic.h`.
 const FUSE: i64 = 0x6573_5546;
@@ -93,6 +93,7 @@ impl Guard {
         // First the watch, then the look, then the gate: what changes in between is told, and until the gate stands
         // nobody waits for us.
         let Some(site) = self.parts.watch.add_site(guarded, dir, file, id)? else { return Ok(Survey::default()) };
+        self.recover(&site);
         let mut survey = Survey { directories: 1, ..Survey::default() };
         for name in site.startup_names()? {
             match author {
@@ -113,6 +114,24 @@ impl Guard {
             self.guard_subdirectory(&site, subdirectory, author);
         }
         Ok(survey)
+    }
+
+    /// Finishes what a guard that was killed has left aside.
+    fn recover(&self, site: &SiteDir) {
+        let Ok(recovered) = self.parts.quarantine.recover(site) else { return }; // it cannot be listed: the survey says so
+        for (name, outcome) in recovered {
+            match outcome {
+                Ok(Quarantined::Kept(id)) => {
+                    let record = self.note(Action::Quarantine, site.path_of(&name));
+                    self.parts.audit.record(record.saying(format!("left aside by an earlier run, now {id}")));
+                }
+                Ok(Quarantined::Removed | Quarantined::Elsewhere) => {}
+                Err(error) => {
+                    let message = format!("left aside by an earlier run, and cannot be moved to quarantine: {error}");
+                    self.failed(Failure::Quarantine, site.path_of(&name), &message);
+                }
+            }
+        }
     }
 
     fn survey_file(&self, site: &SiteDir, name: &OsStr, survey: &mut Survey) {
@@ -145,7 +164,7 @@ impl Guard {
         if self.parts.approvals.is_approved(site.approvals, name, Sha256::of(bytes)) {
             let findings = classify(name.as_bytes(), bytes);
             survey.executing += usize::from(findings.class.executes());
-            let is_loose = !self.guard_around(site, name, &findings.paths);
+            let is_loose = !self.guard_around(site, name, &findings.paths) || !findings.namespaces.is_empty();
             return self.mark_approved(&file, is_loose);
         }
         let judgement = self.judge(site, name, bytes, None, true);

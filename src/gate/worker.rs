@@ -203,7 +203,7 @@ impl Guard {
         let Content::Bytes(bytes) = content else { return false };
         self.places_of(waiting).iter().all(|(site, name)| {
             let Some(site) = self.parts.watch.sites.get(*site) else { return true };
-            self.tighten(&site, name, &waiting.file, &classify(name.as_encoded_bytes(), bytes).paths)
+            self.tighten(&site, name, &waiting.file, &classify(name.as_encoded_bytes(), bytes))
         })
     }
 

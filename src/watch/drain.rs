@@ -44,6 +44,10 @@ pub struct Author {
 }
 
 impl Author {
+    fn is_ours(&self) -> bool {
+        self.pid == std::process::id()
+    }
+
     /// Somebody, before now.
     #[must_use]
     pub fn unknown() -> Self {
@@ -90,6 +94,15 @@ pub enum Notice {
         file: FileId,
         /// A directory where it has a name.
         site: SiteId,
+    },
+    /// Somebody without a permit changed an approved file.
+    Spoilt {
+        /// Which file.
+        file: FileId,
+        /// A directory where it has a name.
+        site: SiteId,
+        /// Who.
+        author: Author,
     },
     /// A directory appeared in which code of a startup module may lie.
     Subdirectory {
@@ -333,7 +346,7 @@ impl Watch {
             return;
         }
         if let Some(file) = target {
-            self.written(state, event.mask, &file, pid);
+            self.written(state, event.mask, &file, &author);
         }
         let Some((site, name)) = startup_place(entry) else { return };
         if has(libc::FAN_CREATE)
@@ -374,7 +387,7 @@ impl Watch {
         target: Option<FileId>,
         author: Author,
     ) {
-        let is_ours = author.pid == std::process::id();
+        let is_ours = author.is_ours();
         let from = from.map(|(site, name)| {
             if is_ours {
                 state.tracker.taken_aside(site.id, &name, target.as_ref());
@@ -408,24 +421,28 @@ impl Watch {
     }
 
     /// Changes to the content of a tracked file.
-    fn written(&self, state: &mut State, mask: u64, file: &FileId, pid: u32) {
+    fn written(&self, state: &mut State, mask: u64, file: &FileId, author: &Author) {
         let Some(entry) = state.tracker.get_mut(file) else { return };
-        let is_ours = pid == std::process::id();
-        if mask & libc::FAN_MODIFY != 0
-            && !is_ours
-            && !entry.permit.as_ref().is_some_and(|permit| permit.is_writer(pid))
-        {
-            entry.approved = false; // truncate(2) passes no gate
+        let site = entry.names.last().map_or(SiteId(0), |(site, _)| *site);
+        let is_permitted = author.is_ours() || entry.permit.as_ref().is_some_and(|permit| permit.is_writer(author.pid));
+        let mut is_spoilt = false;
+        if mask & libc::FAN_MODIFY != 0 && !is_permitted {
+            // truncate(2) passes no gate, nor does an old descriptor.
+            is_spoilt = std::mem::take(&mut entry.approved);
             if let Some(permit) = &mut entry.permit {
                 permit.tainted = true;
             }
         }
+        let mut is_closed = false;
         if mask & libc::FAN_CLOSE_WRITE != 0 {
             entry.writers = entry.writers.saturating_sub(1);
-            if entry.permit.is_some() || !entry.probed {
-                let site = entry.names.last().map_or(SiteId(0), |(site, _)| *site);
-                self.queue(state, file, site, Notice::Closed { file: *file, site });
-            }
+            is_closed = entry.permit.is_some() || !entry.probed;
+        }
+        if is_closed {
+            self.queue(state, file, site, Notice::Closed { file: *file, site });
+        }
+        if is_spoilt {
+            self.queue(state, file, site, Notice::Spoilt { file: *file, site, author: author.clone() });
         }
     }
 
@@ -438,7 +455,7 @@ impl Watch {
             entry.fresh = true;
         }
         let mut author = author;
-        if author.pid == std::process::id() {
+        if author.is_ours() {
             // We have put it there: an approved file that was replaced, or one that we took by mistake. That one has a
             // notice of its own, unless it was dealt with while the name was gone.
             if !state.tracker.needs_judgement(&file) {

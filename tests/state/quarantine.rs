@@ -7,9 +7,9 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 use pthguard::approvals::{Approvals, Directory, prepare_directory};
 use pthguard::fanotify::FileId;
-use pthguard::model::Site;
+use pthguard::model::{Site, StartupNames};
 use pthguard::quarantine::{Note, Why};
-use pthguard::watch::{Quarantine, Quarantined, SiteDir, SiteId, restore_quarantined};
+use pthguard::watch::{Guarded, Quarantine, Quarantined, Role, SiteDir, SiteId, restore_quarantined};
 
 use crate::fault::{Fault, count, place, run};
 
