@@ -88,4 +88,6 @@ pub mod daemon;
 
 pub mod explain;
 
+pub mod scan;
+
 pub mod cli;

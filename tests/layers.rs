@@ -21,6 +21,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("gate", &["model", "fanotify", "policy", "config", "content", "resolve", "approvals", "audit", "watch"]),
     ("daemon", &["model", "fanotify", "policy", "config", "resolve", "approvals", "audit", "watch", "gate"]),
     ("explain", &["model", "policy", "config", "resolve", "audit"]),
+    ("scan", &["model", "fanotify", "config", "content", "provenance", "resolve", "approvals", "audit", "watch"]),
     ("cli", &["model"]),
 ];
 

@@ -137,6 +137,19 @@ impl Journal {
         Ok((Journal { dir: dir.to_owned(), file, baseline: false }, live))
     }
 
+    /// The last entry for each name, of a journal that is there.
+    pub(super) fn peek(dir: &Path) -> Result<Option<Vec<Entry>>, StateError> {
+        let path = dir.join(NAME);
+        let text = match fs::read(&path) {
+            Ok(text) => text,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(StateError::Io { path, source }),
+        };
+        let (entries, _) =
+            parse(&text).map_err(|(line, problem)| StateError::Damaged { path, line, problem, dir: dir.to_owned() })?;
+        Ok(Some(live(&entries)))
+    }
+
     fn start(dir: &Path) -> io::Result<(Self, Vec<Entry>)> {
         let path = dir.join(BASELINE_NAME);
         match fs::remove_file(&path) {

@@ -157,6 +157,19 @@ pub fn prepare_directory(path: &Path) -> Result<(), StateError> {
     Ok(())
 }
 
+/// What a store holds: where, under which name, what.
+pub type Entries = Vec<(Directory, OsString, Approval)>;
+
+/// Reads a store, for those who only look: nothing is made, locked or written. `None` where there is no store.
+///
+/// # Errors
+/// [`StateError::Io`], [`StateError::Damaged`].
+pub fn peek(state: &Path) -> Result<Option<Entries>, StateError> {
+    let entries = Journal::peek(state)?;
+    let told = |entry: Entry| (entry.directory(), entry.name(), entry.approval());
+    Ok(entries.map(|entries| entries.into_iter().map(told).collect()))
+}
+
 impl Approvals {
     /// Opens the store in a state directory that [`prepare_directory`] has passed.
     ///

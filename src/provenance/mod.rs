@@ -26,6 +26,7 @@ mod child;
 mod distinfo;
 mod distribution;
 mod dpkg;
+mod namespace;
 mod owner;
 mod record;
 mod rpm;
@@ -34,9 +35,12 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use child::output as output_of_tool;
 pub use distinfo::normalized;
+pub(crate) use distinfo::open as open_below;
 pub use distribution::{
     DISTRIBUTION_LIMIT, DigestKind, DistributionFile, Packaged, PackagedBytes, distribution_owner, distribution_owners,
 };
+pub use namespace::extension_of_namespace;
 pub use owner::{Ownership, recorded_owner, recorded_owners};
-pub use target::{Target, TargetFinding, TargetKind, examine};
+pub use target::{Target, TargetFinding, TargetKind, examine, is_customize};

@@ -129,9 +129,10 @@ fn environment(site: &Path) -> &Path {
     site.ancestors().nth(3).filter(|prefix| is_site && *prefix != Path::new("/")).unwrap_or(site)
 }
 
-/// Whether a name in a directory of the search path makes one of the two modules: as source, bytecode, extension,
-/// package.
-fn is_customize(name: &[u8]) -> bool {
+/// Whether a name in a directory of the search path makes one of the two modules that every interpreter imports,
+/// `sitecustomize` and `usercustomize`: as source, bytecode, extension, package.
+#[must_use]
+pub fn is_customize(name: &[u8]) -> bool {
     CUSTOMIZE.iter().any(|module| name.strip_prefix(*module).is_some_and(|rest| rest.is_empty() || rest[0] == b'.'))
 }
 
@@ -164,7 +165,7 @@ impl Walk {
     /// Goes the way that the kernel goes, and looks at each step of it.
     fn reach(&mut self, path: &Path) -> io::Result<(OwnedFd, FileStat, PathBuf)> {
         let mut way = PathBuf::from("/");
-        let mut place = self.step(nix::fcntl::AT_FDCWD, OsStr::new("/"))?;
+        let mut place = Self::step(nix::fcntl::AT_FDCWD, OsStr::new("/"))?;
         let mut left: VecDeque<OsString> = parts(path.as_os_str());
         let (mut links, mut steps) = (0, 0);
         while let Some(name) = left.pop_front() {
@@ -175,7 +176,15 @@ impl Walk {
             if !self.trusts(Writers::of(place.1.st_uid, place.1.st_gid, place.1.st_mode)) {
                 self.reject(TargetFinding::Writable(way.clone()));
             }
-            let next = self.step(&place.0, &name)?;
+            let next = Self::step(&place.0, &name).inspect_err(|error| {
+                // A sticky bit keeps nobody from making what is not there.
+                let missing = error.raw_os_error() == Some(libc::ENOENT);
+                if missing
+                    && !self.trusts(Writers::of(place.1.st_uid, place.1.st_gid, place.1.st_mode & !libc::S_ISVTX))
+                {
+                    self.reject(TargetFinding::Writable(way.clone()));
+                }
+            })?;
             if next.1.st_mode & libc::S_IFMT != libc::S_IFLNK {
                 if name == ".." {
                     way.pop();
@@ -197,7 +206,7 @@ impl Walk {
             }
             let text = readlinkat(&place.0, &*name)?;
             if text.as_bytes().starts_with(b"/") {
-                (place, way) = (self.step(nix::fcntl::AT_FDCWD, OsStr::new("/"))?, PathBuf::from("/"));
+                (place, way) = (Self::step(nix::fcntl::AT_FDCWD, OsStr::new("/"))?, PathBuf::from("/"));
             }
             for part in parts(&text).into_iter().rev() {
                 left.push_front(part);
@@ -206,7 +215,7 @@ impl Walk {
         Ok((place.0, place.1, way))
     }
 
-    fn step(&self, at: impl AsFd, name: &OsStr) -> io::Result<(OwnedFd, FileStat)> {
+    fn step(at: impl AsFd, name: &OsStr) -> io::Result<(OwnedFd, FileStat)> {
         let fd = openat(at, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
         let file = fstat(&fd)?;
         if fstatfs(&fd)?.filesystem_type() == PROC_SUPER_MAGIC {
@@ -410,6 +419,9 @@ mod tests {
             target.kind
         };
         assert_eq!(kind("nowhere"), TargetKind::Missing);
+        let all = place.dir("all", 0, 0o1777);
+        let missing = place.examine_path(&all.join("x"));
+        assert!(missing.findings.contains(&TargetFinding::Writable(all)), "anybody can make it: {missing:?}");
         assert_eq!(kind("nowhere/at/all"), TargetKind::Missing);
         fs::write(place.root.join("lib.zip"), "PK").unwrap();
         assert_eq!(kind("lib.zip"), TargetKind::Archive);
