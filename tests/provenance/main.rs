@@ -88,6 +88,8 @@ fn workshop() -> &'static Workshop {
         let uv = if std::env::var_os("PTHGUARD_WITHOUT_UV").is_some() {
             println!("BLOCKED: PTHGUARD_WITHOUT_UV is set; nothing was tested of uv");
             None
+        } else if let Some(found) = on_path("uv") {
+            Some(found)
         } else {
             run(&mut install).result().unwrap_or_else(|error| {
                 panic!("blocked: uv is not to be had (PTHGUARD_WITHOUT_UV=1 leaves it out): {error}")
@@ -96,6 +98,13 @@ fn workshop() -> &'static Workshop {
         };
         Workshop { dir, pip, uv }
     })
+}
+
+/// A program on the search path; a shim (a shell script) would look for another one.
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let elf = |file: &PathBuf| fs::read(file).is_ok_and(|bytes| bytes.starts_with(b"\x7fELF"));
+    std::env::split_paths(&path).map(|bin| bin.join(name)).find(elf)
 }
 
 impl Workshop {
