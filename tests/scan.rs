@@ -183,6 +183,7 @@ fn what_is_no_ordinary_file() {
     File::create(place.site.join("large.pth")).unwrap().set_len(1 << 40).unwrap();
     place.write("broken.pth", "x\n\0\n");
     fs::write(place.site.join("bytes.pth"), b"# \xff\xfe\n").unwrap();
+    assert_eq!(place.findings("link.pth"), ["symlink"], "a link's own mode says nothing");
     for (name, word) in
         [("link.pth", "symlink"), ("fifo.pth", "special-file"), ("large.pth", "too-large"), ("bytes.pth", "broken")]
     {

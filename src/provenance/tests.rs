@@ -183,7 +183,11 @@ fn metadata_that_does_not_agree_with_its_name_proves_nothing() {
         place.write(metadata, text.as_bytes());
         assert_eq!(place.says(), "unproven: setuptools 84.0.0", "{text}");
     }
-    fs::remove_file(place.site("lib/python3.12").join(metadata)).unwrap();
+    let metadata = place.site("lib/python3.12").join(metadata);
+    fs::remove_file(&metadata).unwrap();
+    assert_eq!(place.says(), "unproven: setuptools 84.0.0");
+    fs::write(place.dir.path().join("METADATA"), "Name: setuptools\n").unwrap();
+    symlink(place.dir.path().join("METADATA"), &metadata).unwrap();
     assert_eq!(place.says(), "unproven: setuptools 84.0.0");
 }
 

@@ -13,7 +13,7 @@ use super::item::Item;
 use super::look::{Content, Site, StartupFile};
 use crate::audit::{escape, escape_path};
 use crate::content::{Findings, KnownFiles, classify};
-use crate::model::{ContentClass, Package, Sha256, Writers};
+use crate::model::{ContentClass, Package, PackageSource, Sha256, Writers};
 use crate::provenance::{
     Ownership, PackagedBytes, TargetFinding, TargetKind, examine, extension_of_namespace, normalized, open_below,
     recorded_owners,
@@ -56,7 +56,8 @@ fn item(site: &Site, file: &StartupFile, known: &KnownFiles) -> Item {
         size: Some(file.size),
         ..Item::default()
     };
-    if !trusts(site, file.writers) {
+    // A link's own mode says nothing.
+    if !trusts(site, file.writers) && !matches!(file.content, Content::Symlink(_)) {
         item.add(Finding::Writable, "others than root and the owner of the directory can change it: chmod go-w");
     }
     match &file.content {
@@ -113,7 +114,7 @@ fn bytes_of(item: &mut Item, site: &Site, file: &StartupFile, bytes: &[u8], sha2
     if let Some(line) = &said.line {
         item.line = Some(line.excerpt());
         item.line_number = Some(line.number);
-        if said.class.executes() {
+        if matches!(said.class, ContentClass::Imports | ContentClass::Code) {
             modules(item, site, owner.as_ref(), &line.text);
         }
     }
@@ -216,7 +217,8 @@ fn namespaces(item: &mut Item, site: &Site, said: &Findings) {
 /// Holds the modules that a line names against the lists of the package that owns the file: a startup file that is as it
 /// should be runs what has been put in the place of its package's module.
 fn modules(item: &mut Item, site: &Site, owner: Option<&Package>, line: &[u8]) {
-    let (Some(owner), Ok(dir)) = (owner.filter(|owner| owner.source.as_str() == "record"), &site.dir) else { return };
+    let by_record = owner.is_some_and(|owner| owner.source == PackageSource::Record);
+    let (true, Ok(dir)) = (by_record, &site.dir) else { return };
     let mut files: Vec<(OsString, Sha256)> = Vec::new();
     for word in line.split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_').filter(|word| !word.is_empty()) {
         let Ok(word) = str::from_utf8(word) else { continue };
@@ -234,12 +236,10 @@ fn modules(item: &mut Item, site: &Site, owner: Option<&Package>, line: &[u8]) {
     for ((path, _), ownership) in files.iter().zip(recorded_owners(dir.as_fd(), &asked)) {
         let path = path.to_string_lossy();
         let who = match ownership {
-            Ownership::Owned(other) if normalized(&other.name) == normalized(&owner.name) => continue,
-            Ownership::Owned(other) => format!("is of {other}, not of {}", owner.name),
             Ownership::HashDiffers(other) => format!("is not what {other} lists"),
             Ownership::Contested(_) => "is claimed by several packages".to_owned(),
-            Ownership::Unproven(_) | Ownership::Nobody => format!("is not what {} lists", owner.name),
-            Ownership::Unreadable(error) => format!("cannot be held against {}: {error}", owner.name),
+            // A word of the line that is no module of the package's, or the package's as it should be.
+            Ownership::Owned(_) | Ownership::Unproven(_) | Ownership::Nobody | Ownership::Unreadable(_) => continue,
         };
         item.add(Finding::ModuleChanged, &format!("{path}, which it runs, {who}"));
     }
