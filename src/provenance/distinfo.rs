@@ -100,7 +100,7 @@ pub(super) fn inside(directory: &OsStr, file: &str) -> OsString {
 
 /// Opens a regular file below a site directory, through no symbolic link: an installer makes none of these, and a link
 /// could lead to anybody's file.
-pub(crate) fn open(site: impl AsFd, path: &OsStr) -> io::Result<File> {
+pub(super) fn open(site: impl AsFd, path: &OsStr) -> io::Result<File> {
     let how = OpenHow::new()
         .flags(OFlag::O_RDONLY | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_NOCTTY)
         .resolve(ResolveFlag::RESOLVE_BENEATH | ResolveFlag::RESOLVE_NO_SYMLINKS | ResolveFlag::RESOLVE_NO_MAGICLINKS);

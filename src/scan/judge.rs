@@ -1,8 +1,6 @@
 //! What is remarkable about what was seen. Nothing is decided here that the guard decides.
 
-use std::ffi::{OsStr, OsString};
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -15,12 +13,8 @@ use crate::audit::{escape, escape_path};
 use crate::content::{Findings, KnownFiles, classify};
 use crate::model::{ContentClass, Package, PackageSource, Sha256, Writers};
 use crate::provenance::{
-    Ownership, PackagedBytes, TargetFinding, TargetKind, examine, extension_of_namespace, normalized, open_below,
-    recorded_owners,
+    Ownership, PackagedBytes, TargetFinding, TargetKind, examine, extension_of_namespace, foreign_modules, normalized,
 };
-
-/// How much of a module is read.
-const MAX_MODULE: u64 = 16 * 1024 * 1024;
 
 /// The directory, if it is remarkable, and its startup files.
 pub(super) fn items(site: &Site, known: &KnownFiles) -> Vec<Item> {
@@ -214,41 +208,19 @@ fn namespaces(item: &mut Item, site: &Site, said: &Findings) {
     }
 }
 
-/// Holds the modules that a line names against the lists of the package that owns the file: a startup file that is as it
-/// should be runs what has been put in the place of its package's module.
+/// A startup file that is as it should be can run what has been put in the place of its package's module.
 fn modules(item: &mut Item, site: &Site, owner: Option<&Package>, line: &[u8]) {
-    let by_record = owner.is_some_and(|owner| owner.source == PackageSource::Record);
-    let (true, Ok(dir)) = (by_record, &site.dir) else { return };
-    let mut files: Vec<(OsString, Sha256)> = Vec::new();
-    for word in line.split(|byte| !byte.is_ascii_alphanumeric() && *byte != b'_').filter(|word| !word.is_empty()) {
-        let Ok(word) = str::from_utf8(word) else { continue };
-        for path in [format!("{word}.py"), format!("{word}/__init__.py")] {
-            let path = OsString::from(path);
-            if files.len() < 64
-                && !files.iter().any(|(known, _)| *known == path)
-                && let Ok(bytes) = read_below(dir, &path)
-            {
-                files.push((path, Sha256::of(&bytes)));
+    let Some(owner) = owner.filter(|owner| owner.source == PackageSource::Record) else { return };
+    let Ok(dir) = &site.dir else { return };
+    match foreign_modules(dir.as_fd(), owner, line) {
+        Ok(modules) => {
+            for module in modules {
+                let path = module.path.to_string_lossy();
+                item.add(Finding::ModuleChanged, &format!("{path}, which it may run, is not what {owner} lists"));
             }
         }
+        Err(error) => item.add(Finding::ModuleChanged, &format!("the modules that it runs cannot be read: {error}")),
     }
-    let asked: Vec<(&OsStr, Sha256)> = files.iter().map(|(path, sha256)| (path.as_os_str(), *sha256)).collect();
-    for ((path, _), ownership) in files.iter().zip(recorded_owners(dir.as_fd(), &asked)) {
-        let path = path.to_string_lossy();
-        let who = match ownership {
-            Ownership::HashDiffers(other) => format!("is not what {other} lists"),
-            Ownership::Contested(_) => "is claimed by several packages".to_owned(),
-            // A word of the line that is no module of the package's, or the package's as it should be.
-            Ownership::Owned(_) | Ownership::Unproven(_) | Ownership::Nobody | Ownership::Unreadable(_) => continue,
-        };
-        item.add(Finding::ModuleChanged, &format!("{path}, which it runs, {who}"));
-    }
-}
-
-fn read_below(dir: &File, path: &OsStr) -> io::Result<Vec<u8>> {
-    let mut bytes = Vec::new();
-    open_below(dir, path)?.take(MAX_MODULE).read_to_end(&mut bytes)?;
-    Ok(bytes)
 }
 
 /// A `.start` file beside the `.pth` file of the same stem.

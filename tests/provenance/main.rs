@@ -13,7 +13,8 @@ use std::sync::OnceLock;
 
 use pthguard::model::{PackageSource, Sha256};
 use pthguard::provenance::{
-    DigestKind, Ownership, Packaged, PackagedBytes, distribution_owner, recorded_owner, recorded_owners,
+    DigestKind, Ownership, Packaged, PackagedBytes, distribution_owner, foreign_modules, recorded_owner,
+    recorded_owners,
 };
 use tempfile::TempDir;
 
@@ -204,13 +205,18 @@ fn nor_beside_the_genuine_package_in_either_order() {
 /// pip undoes nothing when it fails: what a wheel had brought until then stays, and no RECORD tells of it. The file that
 /// runs differs from what the genuine package lists; its startup file does not.
 #[test]
-fn limit_a_failed_installation_leaves_no_claim() {
+fn a_failed_installation_leaves_no_claim_and_is_seen_in_the_module() {
     let venv = Venv::new();
     assert!(venv.install(&workshop().pip, "genuine"));
     assert!(!venv.install(&workshop().pip, "failing"));
     assert_eq!(fs::read(venv.site.join(HACK)).unwrap(), b"genuine = False\n", "pip did not get that far");
     assert!(venv.passes(NAME));
-    assert!(matches!(venv.owner(HACK), Ownership::HashDiffers(_)));
+    let Ownership::Owned(package) = venv.owner(NAME) else { panic!("{:?}", venv.owner(NAME)) };
+    let line = fs::read(venv.site.join(NAME)).unwrap();
+    let foreign = foreign_modules(File::open(&venv.site).unwrap(), &package, &line).unwrap();
+    let shown: Vec<_> = foreign.iter().map(|module| module.path.to_str().unwrap()).collect();
+    assert_eq!(shown, [HACK]);
+    assert!(matches!(foreign[0].ownership, Ownership::HashDiffers(_)));
 }
 
 #[test]
