@@ -36,6 +36,22 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Look at every startup file: what it can do, whose it is, whether it is approved. Exit status 1: there is something
+    /// to look at
+    Scan {
+        /// These directories instead of all site directories of this machine
+        #[arg(value_name = "DIR")]
+        directories: Vec<PathBuf>,
+        /// Take the site directories from this policy file instead of those under /etc/pthguard
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Answer in JSON
+        #[arg(long, conflicts_with = "sarif")]
+        json: bool,
+        /// Answer in SARIF
+        #[arg(long)]
+        sarif: bool,
+    },
     /// Tell which rule answers a request, and why those before it do not. Exit status 1: denied
     #[command(group(ArgGroup::new("who").required(true).args(["pid", "exe"])))]
     Explain {

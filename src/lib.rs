@@ -91,4 +91,6 @@ pub mod daemon;
 
 pub mod explain;
 
+pub mod scan;
+
 pub mod cli;

@@ -13,6 +13,7 @@ use clap::Parser;
 use pthguard::cli::{Cli, Command};
 use pthguard::explain::{Question, Runs, Who, explain};
 use pthguard::model::Verdict;
+use pthguard::scan::{Form, Options, Outcome, scan};
 use pthguard::{config, daemon};
 
 fn main() -> ExitCode {
@@ -29,6 +30,16 @@ fn carry_out(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run { config, mode } => daemon::run(config.as_deref(), mode.map(Into::into))?,
         Command::Check { config } => config::check(config.as_deref(), &mut io::stdout().lock())?,
+        Command::Scan { directories, config, json, sarif } => {
+            let form = match (json, sarif) {
+                (true, _) => Form::Json,
+                (false, true) => Form::Sarif,
+                (false, false) => Form::Text,
+            };
+            if scan(&Options { directories, config, form }, &mut io::stdout().lock())? == Outcome::Findings {
+                return Ok(ExitCode::from(1));
+            }
+        }
         Command::Explain { config, access, path, pid, exe, script, module, command, uid, json } => {
             let runs = match (script, module) {
                 (Some(script), _) => Runs::Script(script),

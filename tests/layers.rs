@@ -37,6 +37,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("daemon", &["model", "fanotify", "policy", "config", "resolve", "approvals", "audit", "watch", "gate"]),
     ("explain", &["model", "policy", "config", "resolve", "audit"]),
+    ("scan", &["model", "fanotify", "config", "content", "provenance", "resolve", "approvals", "audit", "watch"]),
     ("cli", &["model"]),
 ];
 

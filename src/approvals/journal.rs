@@ -59,6 +59,20 @@ impl Journal {
         Ok((journal, changes, cut || version < VERSION))
     }
 
+    /// The changes of a journal that is there, for those who only look.
+    pub(super) fn peek(dir: &Path) -> Result<Option<Vec<Change>>, StateError> {
+        let path = dir.join(NAME);
+        let mut text = Vec::new();
+        let read = open_file(&path, OpenOptions::new().read(true)).and_then(|mut file| {
+            file.read_to_end(&mut text).map_err(|source| StateError::Io { path: path.clone(), source })
+        });
+        match read {
+            Err(StateError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => return Ok(None),
+            read => read?,
+        };
+        Ok(Some(parse(&text).map_err(|problem| problem.at(&path, dir))?.changes))
+    }
+
     fn over(dir: &Path, file: File, lines: usize) -> Self {
         Journal { dir: dir.to_owned(), file, baseline: false, lines, rewrite_at: 0, whole: 0, doubtful: false }
     }

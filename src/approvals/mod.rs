@@ -71,6 +71,19 @@ pub struct Approvals {
     journal: Mutex<Journal>,
 }
 
+/// All approvals of a store, for those who only look: nothing is made, locked or written. `None` where there is no store.
+///
+/// # Errors
+/// [`StateError`]: it cannot be read, or is damaged.
+pub fn peek(state: &Path) -> Result<Option<Vec<Listed>>, StateError> {
+    let Some(changes) = Journal::peek(state)? else { return Ok(None) };
+    let mut table = Table::default();
+    for change in &changes {
+        table.apply(change);
+    }
+    Ok(Some(table.all_approved()))
+}
+
 impl Approvals {
     /// Opens the store in a state directory that [`prepare_directory`] has passed.
     ///

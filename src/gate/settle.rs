@@ -94,10 +94,12 @@ impl Guard {
             self.approve(&written, Origin::Writer(Arc::clone(&permit.rule)), judgement);
             return None;
         }
-        // Whose it is can be told once RECORD is there; then that installation is complete.
+        if is_at_work && permit.content.contains(judgement.at_best) {
+            return Some(Stage::Unfinished);
+        }
+        // Nothing can approve it any more. Whose it is will be told once RECORD is there.
         if is_at_work && judgement.package.is_none() {
-            let may_do = permit.content.contains(judgement.at_best);
-            return Some(if may_do { Stage::Unfinished } else { Stage::Beyond });
+            return Some(Stage::Beyond);
         }
         let message = format!("{} is more than rule {} lets in", judgement.class, permit.rule);
         self.hold(&written, Some(judgement), Reason::Held, &message, Some(permit));

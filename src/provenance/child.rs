@@ -20,7 +20,7 @@ const GRACE: Duration = Duration::from_millis(1);
 ///
 /// # Errors
 /// It cannot be started, has not ended by `until`, or says too much; it is then killed.
-pub(super) fn output(program: &str, arguments: &[impl AsRef<std::ffi::OsStr>], until: Instant) -> io::Result<Vec<u8>> {
+pub(crate) fn output(program: &str, arguments: &[impl AsRef<std::ffi::OsStr>], until: Instant) -> io::Result<Vec<u8>> {
     let mut command = Command::new(program);
     command.args(arguments).env_clear().current_dir("/");
     command.env("LC_ALL", "C").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", "/nonexistent");

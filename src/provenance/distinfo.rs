@@ -53,7 +53,8 @@ pub(super) fn identify(site: impl AsFd, directory: &OsStr) -> io::Result<Identit
             file.take(MAX_HEADERS).read_to_end(&mut headers)?;
             name_header(&headers).and_then(|name| Some((name, version_after(&stem, name)?)))
         }
-        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        // Missing, or a link into a cache (uv makes such ones if it is told to): it proves nothing.
+        Err(error) if matches!(error.raw_os_error(), Some(libc::ENOENT | libc::ELOOP)) => None,
         Err(error) => return Err(error),
     };
     let package = |name: &str, version: Option<&str>| Package {

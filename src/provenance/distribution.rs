@@ -80,8 +80,8 @@ pub fn distribution_owners(files: &[Packaged<'_>], limit: Duration) -> io::Resul
         if dpkg::is_here() {
             found.extend(dpkg::owners(files, until)?);
         }
-        if rpm::is_here() {
-            for (path, file) in rpm::owners(files, until)? {
+        if let Some(database) = rpm::database() {
+            for (path, file) in rpm::owners(database, files, until)? {
                 found.entry(path).or_insert(file);
             }
         }

@@ -17,6 +17,9 @@
 //!   directory of the prefix is believed any more;
 //! * what cannot be read could say something: then there is no answer.
 //!
+//! What it brings can also lie in the place of another package's *module*, which that package's startup file runs. The
+//! startup file is then owned, and is as it was: [`foreign_modules`] tells.
+//!
 //! Code that runs as the owner of the directory can write what it likes into RECORD. It can change the modules of the
 //! package, too, and needs no startup file for that: ownership is information, and no proof of harmlessness.
 
@@ -26,6 +29,8 @@ mod child;
 mod distinfo;
 mod distribution;
 mod dpkg;
+mod modules;
+mod namespace;
 mod owner;
 mod record;
 mod rpm;
@@ -34,9 +39,12 @@ mod target;
 #[cfg(test)]
 mod tests;
 
+pub(crate) use child::output as output_of_tool;
 pub use distinfo::normalized;
 pub use distribution::{
     DISTRIBUTION_LIMIT, DigestKind, DistributionFile, Packaged, PackagedBytes, distribution_owner, distribution_owners,
 };
+pub use modules::{ForeignModule, foreign_modules};
+pub use namespace::extension_of_namespace;
 pub use owner::{Ownership, recorded_owner, recorded_owners};
-pub use target::{Target, TargetFinding, TargetKind, examine};
+pub use target::{Target, TargetFinding, TargetKind, examine, is_customize};

@@ -21,14 +21,21 @@ const FORMS: [&str; 3] = ["rpmdb.sqlite", "Packages.db", "Packages"];
 const FORMAT: &str = "package\\t%{NAME}\\t%{VERSION}-%{RELEASE}\\t%{FILEDIGESTALGO}\\n\
                       [file\\t%{FILENAMES}\\t%{FILEDIGESTS}\\n]";
 
-pub(super) fn is_here() -> bool {
-    let database = |dir| FORMS.iter().any(|form| Path::new(dir).join(form).exists());
-    Path::new(PROGRAM).exists() && DATABASES.into_iter().any(database)
+/// The directory of the database, if the machine has one and the program to ask it.
+pub(super) fn database() -> Option<&'static str> {
+    let is_one = |dir: &&str| FORMS.iter().any(|form| Path::new(dir).join(form).exists());
+    DATABASES.into_iter().find(is_one).filter(|_| Path::new(PROGRAM).exists())
 }
 
-/// The packages that own these files.
-pub(super) fn owners(files: &[Packaged<'_>], until: Instant) -> io::Result<HashMap<PathBuf, DistributionFile>> {
-    let mut arguments = ["--query", "--file", "--queryformat", FORMAT, "--"].map(OsString::from).to_vec();
+/// The packages in this database that own these files.
+pub(super) fn owners(
+    database: &str,
+    files: &[Packaged<'_>],
+    until: Instant,
+) -> io::Result<HashMap<PathBuf, DistributionFile>> {
+    // Debian's rpm would look into the caller's home.
+    let options = ["--dbpath", database, "--query", "--file", "--queryformat", FORMAT, "--"];
+    let mut arguments = options.map(OsString::from).to_vec();
     arguments.extend(files.iter().map(|file| file.path.as_os_str().to_owned()));
     let said = child::output(PROGRAM, &arguments, until)?;
     let listed = parse(&said);

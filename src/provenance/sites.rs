@@ -108,11 +108,11 @@ fn there(opened: io::Result<OwnedFd>) -> io::Result<Option<OwnedFd>> {
     }
 }
 
-fn open_directory(at: &impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
+pub(super) fn open_directory(at: &impl AsFd, name: &OsStr) -> io::Result<OwnedFd> {
     Ok(openat(at, name, OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?)
 }
 
-fn names(dir: &impl AsFd) -> io::Result<Vec<OsString>> {
+pub(super) fn names(dir: &impl AsFd) -> io::Result<Vec<OsString>> {
     let mut dir = Dir::openat(dir, ".", OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty())?;
     let names: Result<Vec<_>, Errno> =
         dir.iter().map(|entry| Ok(OsString::from_vec(entry?.file_name().to_bytes().to_vec()))).collect();

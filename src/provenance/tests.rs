@@ -183,7 +183,11 @@ fn metadata_that_does_not_agree_with_its_name_proves_nothing() {
         place.write(metadata, text.as_bytes());
         assert_eq!(place.says(), "unproven: setuptools 84.0.0", "{text}");
     }
-    fs::remove_file(place.site("lib/python3.12").join(metadata)).unwrap();
+    let metadata = place.site("lib/python3.12").join(metadata);
+    fs::remove_file(&metadata).unwrap();
+    assert_eq!(place.says(), "unproven: setuptools 84.0.0");
+    fs::write(place.dir.path().join("METADATA"), "Name: setuptools\n").unwrap();
+    symlink(place.dir.path().join("METADATA"), &metadata).unwrap();
     assert_eq!(place.says(), "unproven: setuptools 84.0.0");
 }
 
@@ -232,6 +236,53 @@ fn several_files_and_files_in_packages() {
     ];
     let answers: Vec<_> = recorded_owners(&site, &asked).iter().map(said).collect();
     assert_eq!(answers, ["differs from setuptools 84.0.0", "nobody", "owned by setuptools 84.0.0"]);
+}
+
+#[test]
+fn what_lies_in_the_place_of_a_packages_module() {
+    let (init, cache) = ("_distutils_hack/__init__.py", "_distutils_hack/__pycache__/__init__.cpython-312.pyc");
+    let compiled = |flags: u8| [b"magi".as_slice(), &[flags, 0, 0, 0], b"code"].concat();
+    let made = || {
+        let place = Place::new();
+        place.write(init, b"genuine");
+        place.write(cache, &compiled(0));
+        place.write("os.py", b"of another package, and none that the line would get");
+        place.package("setuptools", "84.0.0", &[row(NAME, LINE), row(init, b"genuine"), format!("{cache},,")]);
+        place
+    };
+    let foreign = |place: &Place| -> Vec<String> {
+        let site = File::open(place.site("lib/python3.12")).unwrap();
+        let Ownership::Owned(package) = place.owner() else { panic!("{}", place.says()) };
+        let found = super::foreign_modules(&site, &package, LINE).unwrap();
+        found.into_iter().map(|module| format!("{}: {}", module.path.display(), said(&module.ownership))).collect()
+    };
+    assert!(foreign(&made()).is_empty());
+
+    let place = made();
+    place.write(init, b"changed");
+    assert_eq!(foreign(&place), [format!("{init}: differs from setuptools 84.0.0")]);
+
+    let place = made();
+    place.package("evil", "1.0", &[row(cache, &compiled(1))]);
+    assert_eq!(foreign(&place), [format!("{cache}: contested: evil 1.0, setuptools 84.0.0")]);
+
+    for (path, bytes) in [
+        ("_distutils_hack/__init__.abi3.so", compiled(0)),
+        ("_distutils_hack.cpython-312-x86_64-linux-gnu.so", compiled(0)),
+        ("_distutils_hack/__pycache__/__init__.cpython-313.pyc", compiled(1)),
+        ("_distutils_hack/__pycache__/__init__.cpython-313.pyc", Vec::new()),
+    ] {
+        let place = made();
+        place.write(path, &bytes);
+        assert_eq!(foreign(&place), [format!("{path}: nobody")]);
+        place.package("evil", "1.0", &[row(path, &bytes)]);
+        assert_eq!(foreign(&place), [format!("{path}: owned by evil 1.0")]);
+    }
+
+    // What an interpreter writes itself when it imports the module.
+    let place = made();
+    place.write("_distutils_hack/__pycache__/__init__.cpython-313.pyc", &compiled(0));
+    assert!(foreign(&place).is_empty());
 }
 
 /// `cargo test --lib provenance::tests::hundreds -- --nocapture` prints how long it takes.

@@ -13,7 +13,8 @@ use std::sync::OnceLock;
 
 use pthguard::model::{PackageSource, Sha256};
 use pthguard::provenance::{
-    DigestKind, Ownership, Packaged, PackagedBytes, distribution_owner, recorded_owner, recorded_owners,
+    DigestKind, Ownership, Packaged, PackagedBytes, distribution_owner, foreign_modules, recorded_owner,
+    recorded_owners,
 };
 use tempfile::TempDir;
 
@@ -56,6 +57,7 @@ def claim(where):
 wheel('genuine', 'setuptools', '84.0.0', genuine)
 wheel('bytes', 'evil', '1.0', foreign)
 wheel('silent', 'evil', '1.0', foreign, foreign)
+wheel('failing', 'evil', '1.0', {**foreign, '//outside': b''})
 for kind, where in {
     'purelib': 'evil-1.0.data/purelib/',
     'data': 'evil-1.0.data/data/lib/python%d.%d/site-packages/' % sys.version_info[:2],
@@ -88,6 +90,8 @@ fn workshop() -> &'static Workshop {
         let uv = if std::env::var_os("PTHGUARD_WITHOUT_UV").is_some() {
             println!("BLOCKED: PTHGUARD_WITHOUT_UV is set; nothing was tested of uv");
             None
+        } else if let Some(found) = on_path("uv") {
+            Some(found)
         } else {
             run(&mut install).result().unwrap_or_else(|error| {
                 panic!("blocked: uv is not to be had (PTHGUARD_WITHOUT_UV=1 leaves it out): {error}")
@@ -96,6 +100,13 @@ fn workshop() -> &'static Workshop {
         };
         Workshop { dir, pip, uv }
     })
+}
+
+/// A program on the search path; a shim (a shell script) would look for another one.
+fn on_path(name: &str) -> Option<PathBuf> {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let elf = |file: &PathBuf| fs::read(file).is_ok_and(|bytes| bytes.starts_with(b"\x7fELF"));
+    std::env::split_paths(&path).map(|bin| bin.join(name)).find(elf)
 }
 
 impl Workshop {
@@ -167,8 +178,9 @@ fn a_wheel_with_anothers_startup_file_never_passes_for_it() {
         for kind in IMPOSTORS {
             let venv = Venv::new();
             let took = venv.install(tool, kind);
-            // pip and uv both refuse two metadata directories at the root of a wheel.
-            assert_eq!(took, !kind.starts_with("root") && !(name == "uv" && kind.starts_with("dots")), "{name} {kind}");
+            // Both refuse two metadata directories at the root of a wheel; pip does not see through `x/../`.
+            let refused = kind == "root" || (name == "uv" && kind == "dots");
+            assert_eq!(took, !refused, "{name} {kind}");
             if took {
                 assert!(!venv.passes(NAME) && !venv.passes(HACK), "{name} {kind}: {:?}", venv.owner(NAME));
             }
@@ -193,12 +205,18 @@ fn nor_beside_the_genuine_package_in_either_order() {
 /// pip undoes nothing when it fails: what a wheel had brought until then stays, and no RECORD tells of it. The file that
 /// runs differs from what the genuine package lists; its startup file does not.
 #[test]
-fn limit_a_failed_installation_leaves_no_claim() {
+fn a_failed_installation_leaves_no_claim_and_is_seen_in_the_module() {
     let venv = Venv::new();
     assert!(venv.install(&workshop().pip, "genuine"));
-    fs::write(venv.site.join(HACK), "genuine = False\n").unwrap();
+    assert!(!venv.install(&workshop().pip, "failing"));
+    assert_eq!(fs::read(venv.site.join(HACK)).unwrap(), b"genuine = False\n", "pip did not get that far");
     assert!(venv.passes(NAME));
-    assert!(matches!(venv.owner(HACK), Ownership::HashDiffers(_)));
+    let Ownership::Owned(package) = venv.owner(NAME) else { panic!("{:?}", venv.owner(NAME)) };
+    let line = fs::read(venv.site.join(NAME)).unwrap();
+    let foreign = foreign_modules(File::open(&venv.site).unwrap(), &package, &line).unwrap();
+    let shown: Vec<_> = foreign.iter().map(|module| module.path.to_str().unwrap()).collect();
+    assert_eq!(shown, [HACK]);
+    assert!(matches!(foreign[0].ownership, Ownership::HashDiffers(_)));
 }
 
 #[test]

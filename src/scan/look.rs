@@ -1,0 +1,195 @@
+//! One site directory, looked at: its startup files with their bytes, owners and approvals.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+use nix::fcntl::{AtFlags, OFlag, openat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
+
+use super::approved::{Approval, Approvals};
+use crate::config::Protect;
+use crate::fanotify::FileId;
+use crate::model::{Sha256, Writers};
+use crate::provenance::{
+    DISTRIBUTION_LIMIT, DistributionFile, Ownership, Packaged, distribution_owners, is_customize, recorded_owners,
+};
+
+/// A site directory.
+pub(super) struct Site {
+    pub(super) path: PathBuf,
+    pub(super) owner: u32,
+    /// Who can make entries in it; a sticky bit keeps nobody from that.
+    pub(super) writers: Writers,
+    /// The directory, open; or why it is not.
+    pub(super) dir: io::Result<File>,
+    pub(super) files: Vec<StartupFile>,
+}
+
+/// An entry with a startup name.
+pub(super) struct StartupFile {
+    pub(super) name: OsString,
+    pub(super) content: Content,
+    pub(super) size: u64,
+    pub(super) writers: Writers,
+    pub(super) ownership: Ownership,
+    pub(super) packaged: Option<DistributionFile>,
+    pub(super) approval: Approval,
+}
+
+/// What is in it.
+pub(super) enum Content {
+    /// This.
+    Bytes(Vec<u8>, Sha256),
+    /// More than a startup file may hold.
+    TooLarge,
+    /// Nothing that is read from: a FIFO, socket, device.
+    Special,
+    /// A directory: the package `sitecustomize`.
+    Directory,
+    /// It leads to this path.
+    Symlink(PathBuf),
+    /// It could not be read.
+    Unreadable(io::Error),
+}
+
+impl Content {
+    pub(super) fn bytes(&self) -> Option<(&[u8], Sha256)> {
+        match self {
+            Content::Bytes(bytes, sha256) => Some((bytes, *sha256)),
+            Content::TooLarge
+            | Content::Special
+            | Content::Directory
+            | Content::Symlink(_)
+            | Content::Unreadable(_) => None,
+        }
+    }
+}
+
+pub(super) fn look_at(path: &Path, protect: &Protect, approvals: &Approvals) -> Site {
+    let opened = open(path).and_then(|dir| Ok((names(path, protect)?, dir)));
+    let stat = fs::metadata(path).ok();
+    let owner = stat.as_ref().map_or(0, MetadataExt::uid);
+    let writers =
+        stat.map_or(Writers::Others, |stat| Writers::of(stat.uid(), stat.gid(), stat.mode() & !libc::S_ISVTX));
+    let (dir, names) = match opened {
+        Ok((names, dir)) => (Ok(dir), names),
+        Err(error) => (Err(error), Vec::new()),
+    };
+    let mut site = Site { path: path.to_owned(), owner, writers, dir, files: Vec::new() };
+    if let Ok(dir) = &site.dir {
+        site.files = names.into_iter().filter_map(|name| startup_file(dir, name, protect.max_size)).collect();
+        own(dir, &mut site.files);
+        let id = FileId::of(dir).ok();
+        for file in &mut site.files {
+            if let Some((_, sha256)) = file.content.bytes() {
+                file.approval = approvals.look_up(path, id.as_ref(), &file.name, sha256);
+            }
+        }
+    }
+    site
+}
+
+fn open(path: &Path) -> io::Result<File> {
+    let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
+    fs::OpenOptions::new().read(true).custom_flags(flags.bits()).open(path)
+}
+
+/// Startup files, and the modules that every interpreter imports.
+fn names(path: &Path, protect: &Protect) -> io::Result<Vec<OsString>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(path)? {
+        let name = entry?.file_name();
+        if protect.startup.matches(name.as_bytes()) || is_customize(name.as_bytes()) {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+/// `None` for an entry that is gone by now.
+fn startup_file(dir: &File, name: OsString, max_size: u64) -> Option<StartupFile> {
+    let stat = match fstatat(dir, &*name, AtFlags::AT_SYMLINK_NOFOLLOW) {
+        Err(nix::errno::Errno::ENOENT) => return None,
+        stat => stat,
+    };
+    let (content, size, writers) = match stat {
+        Ok(stat) => (
+            content(dir, &name, &stat, max_size).unwrap_or_else(Content::Unreadable),
+            u64::try_from(stat.st_size).unwrap_or(0),
+            Writers::of(stat.st_uid, stat.st_gid, stat.st_mode),
+        ),
+        Err(error) => (Content::Unreadable(error.into()), 0, Writers::Root),
+    };
+    let approval = Approval::Unknown;
+    Some(StartupFile { name, content, size, writers, ownership: Ownership::Nobody, packaged: None, approval })
+}
+
+fn content(dir: &File, name: &OsStr, stat: &FileStat, max_size: u64) -> io::Result<Content> {
+    Ok(match SFlag::from_bits_truncate(stat.st_mode & SFlag::S_IFMT.bits()) {
+        SFlag::S_IFREG => return read(dir, name, max_size),
+        SFlag::S_IFLNK => Content::Symlink(nix::fcntl::readlinkat(dir, name)?.into()),
+        SFlag::S_IFDIR => Content::Directory,
+        _ => Content::Special,
+    })
+}
+
+/// Reads a startup file. While the guard enforces, the kernel refuses what is held: that is told as unreadable.
+fn read(dir: &File, name: &OsStr, max_size: u64) -> io::Result<Content> {
+    let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
+    let file = File::from(openat(dir, name, flags, Mode::empty())?);
+    if file.metadata()?.len() > max_size {
+        return Ok(Content::TooLarge);
+    }
+    let mut bytes = Vec::new();
+    file.take(max_size + 1).read_to_end(&mut bytes)?;
+    if bytes.len() as u64 > max_size {
+        return Ok(Content::TooLarge);
+    }
+    let sha256 = Sha256::of(&bytes);
+    Ok(Content::Bytes(bytes, sha256))
+}
+
+fn own(dir: &File, files: &mut [StartupFile]) {
+    let asked: Vec<usize> = (0..files.len()).filter(|file| files[*file].content.bytes().is_some()).collect();
+    if asked.is_empty() {
+        return;
+    }
+    let named: Vec<_> =
+        asked.iter().filter_map(|file| Some((files[*file].name.clone(), files[*file].content.bytes()?.1))).collect();
+    let named: Vec<_> = named.iter().map(|(name, sha256)| (name.as_os_str(), *sha256)).collect();
+    for (file, ownership) in asked.into_iter().zip(recorded_owners(dir.as_fd(), &named)) {
+        files[file].ownership = ownership;
+    }
+}
+
+/// Asks the distribution for the owners of what no RECORD proves, all at once.
+pub(super) fn ask_distribution(sites: &mut [Site], remarks: &mut Vec<String>) {
+    let paths: Vec<Vec<PathBuf>> =
+        sites.iter().map(|site| site.files.iter().map(|file| site.path.join(&file.name)).collect()).collect();
+    let mut asked = Vec::new();
+    for (site, paths) in sites.iter().zip(&paths) {
+        for (file, path) in site.files.iter().zip(paths) {
+            if let (None, Some((bytes, _))) = (file.ownership.package(), file.content.bytes()) {
+                asked.push(Packaged { path, bytes });
+            }
+        }
+    }
+    if asked.is_empty() {
+        return;
+    }
+    let mut owners = match distribution_owners(&asked, DISTRIBUTION_LIMIT) {
+        Ok(owners) => owners,
+        Err(error) => return remarks.push(format!("the distribution's packages are not known: {error}")),
+    };
+    for (site, paths) in sites.iter_mut().zip(&paths) {
+        for (file, path) in site.files.iter_mut().zip(paths) {
+            file.packaged = owners.remove(path);
+        }
+    }
+}
