@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use pthguard::config::{BUILT_IN, Config, Source};
+use pthguard::content::{KnownFiles, KnownOwner};
 use pthguard::policy::{PathGlob, shadows};
 
 fn policy_files() -> Vec<PathBuf> {
@@ -13,7 +14,7 @@ fn policy_files() -> Vec<PathBuf> {
         .iter()
         .flat_map(|dir| std::fs::read_dir(dir).unwrap())
         .map(|entry| entry.unwrap().path())
-        .filter(|path| path.extension().is_some_and(|extension| extension == "toml"))
+        .filter(|path| path.extension().is_some_and(|extension| extension == "toml") && !path.ends_with("known.toml"))
         .collect();
     files.sort();
     assert!(files.len() > 1);
@@ -98,5 +99,21 @@ fn the_default_spells_out_every_setting() {
     for line in settings.lines().filter(|line| line.contains(" = ") && !line.starts_with("include_default")) {
         let key = line.split(" = ").next().unwrap();
         assert!(default.lines().any(|line| line.starts_with(&format!("{key} = "))), "{key}");
+    }
+}
+
+/// A file that an installer writes itself is known by the rule that lets it in: there has to be one.
+#[test]
+fn the_writers_of_known_files_are_rules_of_the_default() {
+    let config = Config::from_sources(&[]).unwrap();
+    for (name, _, listed) in KnownFiles::built_in().iter() {
+        if let KnownOwner::Writers(rules) = &listed.owner {
+            for rule in rules {
+                assert!(
+                    config.policy.rules().iter().any(|known| known.name.as_ref() == rule),
+                    "{name:?}: no rule {rule}"
+                );
+            }
+        }
     }
 }
