@@ -82,6 +82,8 @@ pub mod audit;
 
 pub mod watch;
 
+pub mod control;
+
 pub mod gate;
 
 pub mod daemon;

@@ -23,6 +23,7 @@
 mod arrivals;
 mod content;
 mod deadline;
+mod desk;
 mod parked;
 mod remembered;
 mod stop;
