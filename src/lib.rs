@@ -90,4 +90,6 @@ pub mod daemon;
 
 pub mod explain;
 
+pub mod commands;
+
 pub mod cli;

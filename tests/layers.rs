@@ -38,7 +38,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("daemon", &["model", "fanotify", "policy", "config", "resolve", "approvals", "audit", "watch", "control", "gate"]),
     ("commands", &["model", "config", "content", "approvals", "quarantine", "audit", "control"]),
     ("explain", &["model", "policy", "config", "resolve", "audit"]),
-    ("cli", &["model"]),
+    ("cli", &["model", "quarantine", "commands"]),
 ];
 
 fn source_files(dir: &Path, files: &mut Vec<PathBuf>) {

@@ -184,7 +184,7 @@ pub(super) fn class_of(name: &OsStr, bytes: &[u8]) -> ContentClass {
 
 /// The lines that make an interpreter run something or fail, all of them: the worst one alone could be a decoy. Each is
 /// a line as people's tools show it; CPython may see several in one.
-fn telling_lines(name: &OsStr, bytes: &[u8]) -> (Vec<(u64, String)>, u64) {
+pub(super) fn telling_lines(name: &OsStr, bytes: &[u8]) -> (Vec<(u64, String)>, u64) {
     let tells = |line: &[u8]| class_of(name, line) > ContentClass::Paths;
     let mut telling = (1..).zip(bytes.split(|byte| *byte == b'\n')).filter(|(_, line)| tells(line));
     let mut shown: Vec<_> = telling.by_ref().take(MAX_LINES).map(|(number, line)| (number, excerpt(line))).collect();
@@ -197,7 +197,7 @@ fn telling_lines(name: &OsStr, bytes: &[u8]) -> (Vec<(u64, String)>, u64) {
 }
 
 /// A line on one line of a terminal, with nothing that the terminal obeys, and cut where it is long.
-pub(super) fn excerpt(line: &[u8]) -> String {
+fn excerpt(line: &[u8]) -> String {
     let mut text = escape(&line[..line.len().min(MAX_LINE)]).into_owned();
     if line.len() > MAX_LINE {
         text.push_str(&format!(" … and {} bytes more", line.len() - MAX_LINE));

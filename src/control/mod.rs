@@ -28,9 +28,12 @@ pub mod putback;
 pub mod record;
 mod server;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 pub use access::Access;
 pub use desk::{Approved, Desk, HeldFile, Name, Refusal, Restored, Revoked, Seen, Shown, Why};
 pub use look::{Looked, Place, place};
 pub use peer::Peer;
+pub use putback::Preview;
 pub use server::Server;

@@ -8,12 +8,12 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode;
 
 use super::desk::{Refusal, Why};
-use super::look::{Place, class_of, place};
+use super::look::{Place, class_of, place, telling_lines};
 use super::record::Approving;
 use super::{Peer, ledger};
 use crate::approvals::{Approval, Approvals, DirectoryId, Metadata};
 use crate::audit::escape_path;
-use crate::model::Sha256;
+use crate::model::{ContentClass, Sha256};
 use crate::quarantine::{self, Attributes, Content, Id, Kind, Note, Store};
 
 /// A quarantined file, and where it is to go. What lies in quarantine stays there.
@@ -157,6 +157,31 @@ impl<'a> PutBack<'a> {
             }
             Err(error) => Err(Refusal::system(&self.path, error)),
         }
+    }
+}
+
+/// What a quarantined file says, for whoever decides whether it may come back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Preview {
+    /// Digest of the bytes.
+    pub sha256: Sha256,
+    /// What they can do under the name that the file had.
+    pub class: ContentClass,
+    /// The lines that do it, with their numbers: escaped and shortened.
+    pub lines: Vec<(u64, String)>,
+    /// How many more of them there are.
+    pub more_lines: u64,
+}
+
+impl Preview {
+    /// That of a regular file of at most `max_size` bytes.
+    ///
+    /// # Errors
+    /// [`Refusal`]: it is something else, too large, or cannot be read.
+    pub fn of(store: &Store, note: &Note, max_size: u64) -> Result<Self, Refusal> {
+        let bytes = PutBack { store, note: note.clone(), path: note.path() }.bytes(max_size)?;
+        let (lines, more_lines) = telling_lines(&note.name, &bytes);
+        Ok(Preview { sha256: Sha256::of(&bytes), class: class_of(&note.name, &bytes), lines, more_lines })
     }
 }
 
