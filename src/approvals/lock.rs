@@ -156,3 +156,62 @@ fn read_holder(file: &mut std::fs::File) -> Option<Holder> {
     let pid = pid.parse().ok()?;
     Path::new("/proc").join(u32::to_string(&pid)).exists().then_some(Holder { pid, purpose })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+
+    #[test]
+    fn one_at_a_time_and_the_error_tells_who() {
+        let dir = tempfile::tempdir().unwrap();
+        let daemon = Instance::lock(dir.path()).unwrap();
+        let error = Instance::lock(dir.path()).unwrap_err();
+        assert!(error.to_string().contains(&format!("process {}", std::process::id())), "{error}");
+        let error = Instance::lock_now(dir.path()).unwrap_err();
+        let me = Holder { pid: std::process::id(), purpose: Purpose::Daemon };
+        assert!(matches!(error, Taken::By { holder: Some(holder), .. } if holder == me), "{error}");
+        let began = Instant::now();
+        Instance::lock_within(dir.path(), Duration::from_millis(60)).unwrap_err();
+        assert!(began.elapsed() >= Duration::from_millis(60));
+        drop(daemon);
+        Instance::lock_now(dir.path()).unwrap();
+    }
+
+    #[test]
+    fn commands_and_a_starting_daemon_wait_for_a_command() {
+        let dir = tempfile::tempdir().unwrap();
+        let command = Instance::lock_now(dir.path()).unwrap();
+        std::thread::scope(|scope| {
+            let waiting = [
+                scope.spawn(|| Instance::lock_within(dir.path(), Duration::from_secs(60)).map(drop)),
+                scope.spawn(|| Instance::lock(dir.path()).map(drop)),
+            ];
+            drop(command);
+            for thread in waiting {
+                thread.join().unwrap().unwrap();
+            }
+        });
+    }
+
+    #[test]
+    fn what_a_killed_process_has_left_names_nobody() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        for text in ["4194999 daemon\n", "x daemon\n", "", "1\n", "1 king\n"] {
+            std::fs::write(&path, text).unwrap();
+            assert_eq!(read_holder(&mut std::fs::File::open(&path).unwrap()), None, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_link_in_its_place_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let elsewhere = dir.path().join("elsewhere");
+        std::fs::write(&elsewhere, "precious").unwrap();
+        symlink(&elsewhere, dir.path().join("lock")).unwrap();
+        assert!(matches!(Instance::lock(dir.path()), Err(Taken::State(StateError::NoFile { .. }))));
+        assert_eq!(std::fs::read_to_string(&elsewhere).unwrap(), "precious");
+    }
+}

@@ -13,7 +13,7 @@
 //! /var/lib/pthguard/
 //!   approvals.ndjson     the journal: a header, then one change a line, the last one for a name counts
 //!   blobs/SHA256         the approved bytes, to put a replaced file back
-//!   quarantine/          what was taken out of site directories, see crate::quarantine
+//!   quarantine/          what was taken out of site directories; another module's
 //!   lock                 held by whoever uses the directory
 //! ```
 //!
@@ -27,6 +27,7 @@
 #![forbid(unsafe_code)]
 
 mod approval;
+mod blobs;
 mod change;
 mod journal;
 pub mod lock;
@@ -37,15 +38,14 @@ mod tests;
 pub mod text;
 mod xattrs;
 
-use std::collections::HashSet;
 use std::ffi::{OsStr, OsString};
-use std::fs::{self, File, OpenOptions};
-use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::io;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::model::{Origin, Sha256};
 pub use approval::{Approval, Directory, Held, Listed, Metadata};
+use blobs::Blobs;
 use change::Change;
 use journal::Journal;
 pub use lock::{Instance, Taken};
@@ -57,8 +57,6 @@ pub use xattrs::Xattrs;
 pub const MAX_HELD: usize = 10_000;
 /// Longest text of a held file's line, author or reason, in bytes.
 const MAX_TEXT: usize = 1024;
-/// Largest copy that is read back, in bytes; `protect.max_size` is far below.
-const MAX_BLOB: u64 = 256 * 1024 * 1024;
 
 /// A directory's number in one store, for quick look-up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,7 +65,7 @@ pub struct DirectoryId(usize);
 /// The store.
 #[derive(Debug)]
 pub struct Approvals {
-    blobs: PathBuf,
+    blobs: Blobs,
     table: RwLock<Table>,
     /// Held from before a change is written until the disk has it; never taken by whoever only asks.
     journal: Mutex<Journal>,
@@ -79,8 +77,7 @@ impl Approvals {
     /// # Errors
     /// [`StateError`]. A store is never taken for empty because it is damaged or partly lost.
     pub fn open(state: &Path) -> Result<Self, StateError> {
-        let blobs = state.join("blobs");
-        prepare_directory(&blobs)?;
+        let blobs = Blobs::open(state)?;
         let (journal, changes, rewrite) = Journal::open(state)?;
         let mut table = Table::default();
         for change in &changes {
@@ -109,7 +106,7 @@ impl Approvals {
     /// The journal could not be written.
     pub fn baseline_complete(&self) -> io::Result<()> {
         let mut journal = self.journal();
-        state::sync_directory(&self.blobs)?;
+        self.blobs.sync()?;
         journal.publish()
     }
 
@@ -189,14 +186,14 @@ impl Approvals {
             let table = self.table();
             table.approval(id, name) == Some(&approval) && table.held_file(id, name).is_none()
         };
-        let copy = self.write_blob(approval.sha256, bytes)?;
+        let copy = self.blobs.keep(approval.sha256, bytes)?;
         if is_known {
             return copy.map_or(Ok(()), |copy| copy.sync_data());
         }
         let is_baseline = journal.is_baseline();
         let wait = || match copy {
             Some(copy) if is_baseline => copy.sync_data(),
-            Some(copy) => copy.sync_data().and_then(|()| state::sync_directory(&self.blobs)),
+            Some(copy) => copy.sync_data().and_then(|()| self.blobs.sync()),
             None => Ok(()),
         };
         self.change(&mut journal, &Change::Approve { file, approval, time: now() }, wait)
@@ -262,13 +259,12 @@ impl Approvals {
         if known.is_some_and(|known| known.is_no_news(&held)) {
             return Ok(None);
         }
-        let oldest = if is_full { self.held().into_iter().next() } else { None };
-        if let Some((directory, name, _)) = &oldest {
-            let file = change::Place { directory: directory.clone(), name: name.clone() };
-            self.change(&mut journal, &Change::Release { file, time: now() }, || Ok(()))?;
+        let oldest = if is_full { self.table().oldest_held() } else { None };
+        if let Some((file, _)) = &oldest {
+            self.change(&mut journal, &Change::Release { file: file.clone(), time: now() }, || Ok(()))?;
         }
         self.change(&mut journal, &Change::Hold { file, held }, || Ok(()))?;
-        Ok(oldest)
+        Ok(oldest.map(|(file, held)| (file.directory, file.name, held)))
     }
 
     /// Forgets that a file is held, because it is gone. Returns what was known of it.
@@ -288,13 +284,7 @@ impl Approvals {
     /// # Errors
     /// The copy is missing or damaged, or others could have written it.
     pub fn bytes(&self, sha256: Sha256) -> io::Result<Vec<u8>> {
-        let file = open_blob(&self.blobs.join(sha256.to_string()))?;
-        let mut bytes = Vec::new();
-        file.take(MAX_BLOB).read_to_end(&mut bytes)?;
-        if Sha256::of(&bytes) != sha256 {
-            return Err(io::Error::new(io::ErrorKind::InvalidData, format!("the copy {sha256} is damaged")));
-        }
-        Ok(bytes)
+        self.blobs.read(sha256)
     }
 
     /// Writes one change to the journal, then to memory, then waits for the disk; all of it or nothing.
@@ -319,22 +309,7 @@ impl Approvals {
     /// Writes the journal anew, and removes the copies that no approval needs any more.
     fn rewrite(&self, journal: &mut Journal) -> io::Result<()> {
         journal.rewrite(&self.table().changes())?;
-        let needed: HashSet<OsString> =
-            self.list().into_iter().map(|listed| listed.sha256.to_string().into()).collect();
-        for entry in fs::read_dir(&self.blobs)?.flatten() {
-            if !needed.contains(&entry.file_name()) {
-                let _ = fs::remove_file(entry.path()); // one that stays is only room that is lost
-            }
-        }
-        Ok(())
-    }
-
-    /// Keeps a copy of approved bytes, unless a good one is there.
-    fn write_blob(&self, sha256: Sha256, bytes: &[u8]) -> io::Result<Option<File>> {
-        match self.bytes(sha256) {
-            Ok(_) => Ok(None),
-            Err(_) => state::write_whole(&self.blobs.join(sha256.to_string()), bytes).map(Some),
-        }
+        self.blobs.keep_only(&self.list().into_iter().map(|listed| listed.sha256).collect())
     }
 
     fn journal(&self) -> MutexGuard<'_, Journal> {
@@ -348,10 +323,6 @@ impl Approvals {
     fn table_mut(&self) -> RwLockWriteGuard<'_, Table> {
         self.table.write().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn open_blob(path: &Path) -> Result<File, StateError> {
-    state::open_file(path, OpenOptions::new().read(true))
 }
 
 fn bounded(mut held: Held) -> Held {

@@ -96,6 +96,14 @@ impl Table {
         in_directories + self.everywhere.values().map(Vec::len).sum::<usize>()
     }
 
+    pub(super) fn oldest_held(&self) -> Option<(Place, Held)> {
+        let all = self.directories.iter().flat_map(|(directory, names)| {
+            names.held.iter().map(move |(name, (ordinal, held))| (ordinal, directory, name, held))
+        });
+        let (_, directory, name, held) = all.min_by_key(|(ordinal, ..)| **ordinal)?;
+        Some((Place { directory: directory.clone(), name: name.clone() }, held.clone()))
+    }
+
     /// All held files, the oldest first.
     pub(super) fn all_held(&self) -> Vec<(Place, &Held)> {
         let mut all: Vec<_> = self

@@ -17,8 +17,6 @@
 mod note;
 mod place;
 mod store;
-#[cfg(test)]
-mod tests;
 
 pub use note::{Id, Kind, Note, Times, Why};
 pub use place::{Attributes, Content, place};

@@ -14,6 +14,9 @@
 
 #![forbid(unsafe_code)]
 
+#[cfg(test)]
+mod tests;
+
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -97,7 +100,9 @@ impl Quarantine {
         let mut note = self.describe(site, name, &found, why)?;
         let needed = self.make_room(&note, &found.metadata()?)?;
         let taken = self.store.begin(&note).and_then(|()| self.take_whole(site, name, file, &mut note));
-        if !matches!(taken, Ok(Quarantined::Kept(_))) {
+        // Where it could not be put back either, it lies aside, and the note is what tells whose name it had.
+        let is_aside = || taken.is_err() && site.open(&aside_name(note.id.as_str()), OFlag::O_PATH).is_ok();
+        if !matches!(taken, Ok(Quarantined::Kept(_))) && !is_aside() {
             let _ = self.store.forget(&note.id);
             self.used.fetch_sub(needed, Ordering::Relaxed);
         }

@@ -292,7 +292,7 @@ impl Guard {
         entries
             .flatten()
             .map(|entry| entry.path())
-            .filter(|path| path.extension().is_none_or(|e| e != "json"))
+            .filter(|path| path.extension().is_none_or(|e| e != "json" && e != "part"))
             .collect()
     }
 
