@@ -14,7 +14,7 @@ use super::{CommandError, Options, Outcome, resolve, text, with_desk};
 use crate::approvals::StateError;
 use crate::audit::{escape, escape_path};
 use crate::config::{self, Config};
-use crate::control::{Peer, Preview};
+use crate::control::{Peer, Preview, check_state};
 use crate::model::Sha256;
 use crate::quarantine::{DIRECTORY, Id, Item, Note, Store};
 
@@ -30,13 +30,14 @@ pub enum Which {
 }
 
 /// The quarantine as it is, without lock or daemon. `None` where nothing has ever been taken.
-fn store(config: &Config) -> Result<Option<Store>, StateError> {
+fn store(config: &Config) -> Result<Option<Store>, CommandError> {
+    check_state(&config.state_dir)?;
     // Opening it would make it.
     let path = config.state_dir.join(DIRECTORY);
     match path.symlink_metadata() {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(source) => Err(StateError::Io { path, source }),
-        Ok(_) => Store::open(&config.state_dir).map(Some),
+        Err(source) => Err(StateError::Io { path, source }.into()),
+        Ok(_) => Ok(Some(Store::open(&config.state_dir)?)),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::{CommandError, Options, Outcome, resolve, text, with_desk};
 use crate::audit::{escape, escape_path};
@@ -17,8 +17,12 @@ pub fn revoke(files: &[PathBuf], options: Options<'_>) -> Result<Outcome, Comman
     with_desk(options, |desk| {
         let mut outcome = Outcome::Fine;
         for file in files {
-            let revoked = desk.revoke(&resolve::entry(file)?, &Peer::this_process())?;
+            let path = resolve::entry(file)?;
+            let revoked = desk.revoke(&path, &Peer::this_process())?;
             if say(&revoked)? == Outcome::Finding {
+                outcome = Outcome::Finding;
+            } else if let Some(seen) = desk.read(&path).ok().filter(|seen| seen.is_approved) {
+                say_still_approved(&path, seen.sha256)?; // other bytes than those that were revoked lie there now
                 outcome = Outcome::Finding;
             }
         }
@@ -35,20 +39,22 @@ pub fn revoke_everywhere(name: &OsStr, sha256: Sha256, options: Options<'_>) -> 
     with_desk(options, |desk| say(&desk.revoke_everywhere(name, sha256, &Peer::this_process())?))
 }
 
+fn say_still_approved(path: &Path, sha256: Sha256) -> io::Result<()> {
+    let name = escape(path.file_name().unwrap_or_default().as_encoded_bytes());
+    writeln!(
+        io::stderr(),
+        "it can still be read: these bytes are approved under this name in every directory, until \
+         `pthguard revoke --sha256 {sha256} --name {name}`"
+    )
+}
+
 fn say(revoked: &[Revoked]) -> Result<Outcome, CommandError> {
     let mut outcome = Outcome::Fine;
     for one in revoked {
         let in_every = if one.path.is_absolute() { "" } else { " in every directory" };
         writeln!(io::stdout(), "revoked {}{in_every} ({})", escape_path(&one.path), text::brief(one.sha256))?;
         if one.still_approved {
-            let name = one.path.file_name().unwrap_or_default();
-            writeln!(
-                io::stderr(),
-                "it can still be read: these bytes are approved under this name in every directory, until \
-                 `pthguard revoke --sha256 {} --name {}`",
-                one.sha256,
-                escape(name.as_encoded_bytes())
-            )?;
+            say_still_approved(&one.path, one.sha256)?;
             outcome = Outcome::Finding;
         }
     }

@@ -75,6 +75,14 @@ impl Access {
     }
 }
 
+/// Refuses a state directory that is not there, or that others than root could have changed.
+///
+/// # Errors
+/// [`Refusal`]
+pub fn check_state(state: &Path) -> Result<(), Refusal> {
+    StateDir::open(state).map(drop).map_err(|error| no_state(state, &error))
+}
+
 fn no_state(state: &Path, error: &io::Error) -> Refusal {
     let state = escape_path(state);
     let hint = match error.kind() {

@@ -139,6 +139,10 @@ impl Looked {
         let (lines, more_lines) = telling_lines(name, &self.bytes);
         let approved = approvals.get(id, name);
         let held = approvals.get_held(id, name);
+        let class = class_of(name, &self.bytes);
+        // Whoever held it has looked at more than the bytes: at what its path lines lead to.
+        let of_same = held.as_ref().filter(|held| held.sha256 == Some(self.sha256));
+        let held_as = of_same.map_or(class, |held| held.class);
         Seen {
             path: place.path(),
             directory: place.directory.handle.clone(),
@@ -148,7 +152,7 @@ impl Looked {
             uid: self.metadata.uid(),
             gid: self.metadata.gid(),
             mode: self.metadata.mode() & 0o7777,
-            class: class_of(name, &self.bytes),
+            class: class.max(held_as),
             lines,
             more_lines,
             companion: companion(place, max_size),

@@ -31,7 +31,7 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
-pub use access::Access;
+pub use access::{Access, check_state};
 pub use desk::{Approved, Desk, HeldFile, Name, Refusal, Restored, Revoked, Seen, Shown, Why};
 pub use look::{Looked, Place, place};
 pub use peer::Peer;
