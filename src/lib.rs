@@ -43,6 +43,7 @@
 //! | deadline | the oldest request's due time | no |
 //! | watch | notifications | no |
 //! | arrivals | notices from the watch | disks |
+//! | awaiting | the end of an installation | disks |
 //! | programs | a minute to pass: which files are the policy's programs now? | disks |
 //! | listers | threads that have listed a site directory | their /proc |
 //! | audit | records | disks, sockets |
@@ -71,6 +72,8 @@ pub mod policy;
 pub mod config;
 
 pub mod content;
+
+pub mod provenance;
 
 pub mod resolve;
 

@@ -13,12 +13,13 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("policy", &["model"]),
     ("config", &["model", "policy"]),
     ("content", &["model"]),
+    ("provenance", &["model"]),
     ("resolve", &["model", "fanotify"]),
     ("approvals", &["model"]),
     ("audit", &["model"]),
     ("quarantine", &["model", "approvals"]),
     ("watch", &["model", "fanotify", "approvals", "quarantine", "audit"]),
-    ("control", &["model", "fanotify", "config", "content", "approvals", "quarantine", "audit", "watch"]),
+    ("control", &["model", "fanotify", "config", "content", "provenance", "approvals", "quarantine", "audit", "watch"]),
     (
         "gate",
         &[
@@ -27,6 +28,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "policy",
             "config",
             "content",
+            "provenance",
             "resolve",
             "approvals",
             "quarantine",

@@ -140,6 +140,18 @@ impl Approvals {
         self.table().approval(id, name).cloned()
     }
 
+    /// The `.start` file with which a `.pth` file was approved in this directory.
+    #[must_use]
+    pub fn companion(&self, id: DirectoryId, name: &OsStr) -> Option<Sha256> {
+        self.table().approval(id, name).and_then(|approval| approval.companion)
+    }
+
+    /// Whether these bytes are held under this name.
+    #[must_use]
+    pub fn is_held(&self, id: DirectoryId, name: &OsStr, sha256: Sha256) -> bool {
+        self.table().held_file(id, name).is_some_and(|held| held.sha256 == Some(sha256))
+    }
+
     /// What is known of a held file.
     #[must_use]
     pub fn get_held(&self, id: DirectoryId, name: &OsStr) -> Option<Held> {

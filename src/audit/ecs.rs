@@ -11,7 +11,7 @@ use time::OffsetDateTime;
 
 use super::escape::{escape, escape_args, escape_message, escape_path};
 use super::record::{Action, Outcome, Record};
-use crate::model::{Access, Mode, Object, Reason, Subject};
+use crate::model::{Access, ContentClass, Mode, Object, Package, Reason, Subject};
 
 /// Python startup hooks in MITRE ATT&CK.
 const TECHNIQUE: &str = "T1546.018";
@@ -41,6 +41,8 @@ struct Document<'a> {
     rule: Option<Rule<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     file: Option<File<'a>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    package: Option<OwnerPackage<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     process: Option<Process<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -151,6 +153,16 @@ struct Os {
     kind: &'static str,
 }
 
+/// The package that claims the file.
+#[derive(Serialize)]
+struct OwnerPackage<'a> {
+    name: Text<'a>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    version: Option<Text<'a>>,
+    #[serde(rename = "type")]
+    kind: &'static str,
+}
+
 #[derive(Serialize)]
 struct Threat {
     technique: Technique,
@@ -181,7 +193,10 @@ struct Pthguard<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     latency_us: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    executes: Option<bool>,
+    content: Option<&'static str>,
+    /// The line that an interpreter would run, escaped where the content was read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    line: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     old_path: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -208,6 +223,7 @@ impl<'a> Document<'a> {
             event: Event::of(record),
             rule: record.rule.as_deref().map(|name| Rule { name: escape(name.as_bytes()) }),
             file: record.object.as_ref().map(File::of),
+            package: record.object.as_ref().and_then(|object| object.package.as_ref()).map(OwnerPackage::of),
             process: Process::of(record),
             user: record.uid().map(|uid| User { id: uid.to_string() }),
             container: Container::of(record),
@@ -290,6 +306,16 @@ impl<'a> File<'a> {
     }
 }
 
+impl<'a> OwnerPackage<'a> {
+    fn of(package: &'a Package) -> Self {
+        OwnerPackage {
+            name: escape_message(&package.name),
+            version: package.version.as_deref().map(escape_message),
+            kind: package.source.as_str(),
+        }
+    }
+}
+
 impl<'a> Process<'a> {
     fn of(record: &'a Record) -> Option<Self> {
         let Some(subject) = record.subject.as_deref() else {
@@ -335,7 +361,8 @@ impl<'a> Pthguard<'a> {
             unit: subject.and_then(|subject| subject.unit.as_deref()).map(|unit| escape(unit.as_bytes())),
             policy_generation: record.policy_generation.as_deref().map(|name| escape(name.as_bytes())),
             latency_us: record.latency.map(latency_us),
-            executes: record.object.as_ref().and_then(|object| object.executes),
+            content: record.object.as_ref().and_then(|object| object.content).map(ContentClass::as_str),
+            line: record.object.as_ref().and_then(|object| object.line.as_deref()).map(escape_message),
             old_path: record.old_path.as_deref().map(escape_path),
             old_sha256: record.old_sha256.map(|sha256| sha256.to_string()),
             login_uid: record.login_uid,

@@ -9,7 +9,8 @@ use std::time::{Duration, SystemTime};
 use super::image::Image;
 use super::record::Record;
 use crate::model::{
-    Access, Ancestor, Container, Decision, Mode, Object, Program, Reason, Script, Sha256, Subject, Uids, Verdict,
+    Access, Ancestor, Container, ContentClass, Decision, Mode, Object, Package, PackageSource, Program, Reason, Script,
+    Sha256, Subject, Uids, Verdict,
 };
 
 pub(super) fn subject(uid: u32, ino: u64) -> Arc<Subject> {
@@ -49,7 +50,9 @@ pub(super) fn full() -> Record {
             inode: Some(18_446_744_073_709_551_615),
             size: Some(34),
             sha256: Some(Sha256([0xab; 32])),
-            executes: Some(true),
+            content: Some(ContentClass::Code),
+            line: Some("import os; os.system(\"x\")".into()),
+            package: Some(Package { name: "evil".into(), version: Some("1.0".into()), source: PackageSource::Record }),
         })
         .renamed_from("/srv/app/lib/python3.12/site-packages/evil.txt".into())
         .took(Duration::from_nanos(123_456))

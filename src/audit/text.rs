@@ -44,7 +44,9 @@ pub fn text_line(record: &Record) -> String {
     line.pairs("mode", record.mode.map(Mode::as_str));
     line.pairs("count", record.count);
     line.pairs("sha256", object.and_then(|object| object.sha256));
-    line.pairs("executes", object.and_then(|object| object.executes));
+    line.pairs("content", object.and_then(|object| object.content));
+    line.text("line", object.and_then(|object| object.line.as_deref()));
+    line.text("package", object.and_then(|object| object.package.as_ref()).map(ToString::to_string).as_deref());
     line.pairs("latency_us", record.latency.map(latency_us));
     line.text("rule", record.rule.as_deref());
     line.text("script", subject.and_then(|subject| subject.script.display()).as_deref());

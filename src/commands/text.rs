@@ -126,11 +126,14 @@ pub(super) fn write_seen(out: &mut impl Write, seen: &Seen) -> io::Result<()> {
     if let Some(sha256) = seen.companion {
         fact(
             "beside",
-            format!("a .start file of the same name ({}): the import lines here do not run", brief(sha256)),
+            format!("its .start file ({}): from Python 3.15 on that runs, and the lines here do not", brief(sha256)),
         )?;
     }
     if let Some(known) = &seen.package {
         fact("package", package(known))?;
+    }
+    if let Some(remark) = &seen.remark {
+        fact("mind", once(remark).into_owned())?;
     }
     if let Some(held) = &seen.held {
         let (reason, since) = (escape(held.reason.as_bytes()), escape(held.since.as_bytes()));
@@ -164,6 +167,7 @@ pub(super) fn seen_item(seen: &Seen) -> Value {
         "gid": seen.gid,
         "mode": format!("{:04o}", seen.mode),
         "owner": seen.package.as_ref().map(owner),
+        "finding": seen.remark.as_deref().map(once),
         "approval": if seen.is_approved { "approved" } else if seen.held.is_some() { "held" } else { "none" },
     })
 }

@@ -81,6 +81,8 @@ pub struct Protect {
     pub sites: Vec<String>,
     /// Which names make a startup file.
     pub startup: StartupNames,
+    /// Whether `sitecustomize` and `usercustomize` are startup files, too.
+    pub customize: bool,
     /// Larger files are never read to their end, and never approved.
     pub max_size: u64,
 }
@@ -222,6 +224,7 @@ fn merge(mut layers: Vec<Layer>, sources: &[&Source]) -> Result<Config, Errors> 
         protect: Protect {
             sites,
             startup: latest(&layers, |layer| layer.startup.clone()).ok_or_else(|| unset("protect.startup"))?,
+            customize: latest(&layers, |layer| layer.customize).ok_or_else(|| unset("protect.customize"))?,
             max_size: latest(&layers, |layer| layer.max_size).ok_or_else(|| unset("protect.max_size"))?,
         },
         failure: FailureTable {

@@ -37,6 +37,7 @@ pub(super) struct RawProtect {
     pub(super) sites: Texts,
     pub(super) extra_sites: Texts,
     pub(super) startup: Texts,
+    pub(super) customize: Option<bool>,
     pub(super) max_size: Option<Spanned<Value>>,
 }
 

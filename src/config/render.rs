@@ -5,7 +5,7 @@
 use std::fmt::{self, Write as _};
 
 use super::{Config, JsonTarget};
-use crate::model::Verdict;
+use crate::model::{ContentSet, Verdict};
 use crate::policy::{Rule, UidSet};
 
 impl Config {
@@ -30,6 +30,7 @@ impl Config {
         list(out, "sites", self.protect.sites.iter().map(String::as_str))?;
         let startup: Vec<String> = self.protect.startup.patterns().collect();
         list(out, "startup", startup.iter().map(String::as_str))?;
+        writeln!(out, "customize = {}", self.protect.customize)?;
         writeln!(out, "max_size = {}", size(self.protect.max_size))?;
 
         let failure = &self.failure;
@@ -96,7 +97,12 @@ fn write_rule(out: &mut String, rule: &Rule) -> fmt::Result {
     let access: Vec<String> = rule.access.iter().map(|access| quoted(access.as_str())).collect();
     writeln!(out, "access = [{}]", access.join(", "))?;
     if rule.verdict == Verdict::Allow && rule.access.brings_content() {
-        writeln!(out, "content = \"any\"")?;
+        if rule.content == ContentSet::ANY {
+            writeln!(out, "content = \"any\"")?;
+        } else {
+            let content: Vec<String> = rule.content.iter().map(|class| quoted(class.as_str())).collect();
+            writeln!(out, "content = [{}]", content.join(", "))?;
+        }
     }
     Ok(())
 }

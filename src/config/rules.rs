@@ -14,7 +14,7 @@ use super::error::Faults;
 use super::layer::{globs, word};
 use super::programs::Programs;
 use super::raw::{RawRule, Texts};
-use crate::model::{Access, Verdict};
+use crate::model::{Access, ContentClass, ContentSet, Verdict};
 use crate::policy::{AccessSet, Environment, Owner, Place, Rule, Scope, UidSet};
 
 /// Longest name of a rule; it stands in every record.
@@ -73,7 +73,7 @@ pub(super) fn compile(kind: Kind, programs: &Programs, faults: &mut Faults) -> O
         None if names_program && verdict == Verdict::Allow => Scope::SameEnvironment,
         None => Scope::Any,
     };
-    let rule = Rule {
+    let mut rule = Rule {
         name: name?.into(),
         verdict,
         exe: globs(&raw.exe, "exe", faults),
@@ -89,6 +89,7 @@ pub(super) fn compile(kind: Kind, programs: &Programs, faults: &mut Faults) -> O
         environment: word(&raw.environment, "environment", &ENVIRONMENTS, faults).unwrap_or(Environment::CleanForUsers),
         containers: raw.containers.unwrap_or(false),
         access: access?,
+        content: ContentSet::EMPTY,
         place: Place { file: faults.file().clone(), line: faults.line(&span) },
     };
     if let Some(command) = command.filter(|_| raw.parent.is_none() && verdict == Verdict::Allow) {
@@ -101,7 +102,7 @@ pub(super) fn compile(kind: Kind, programs: &Programs, faults: &mut Faults) -> O
         Verdict::Allow => {
             refuse_everybody(&rule, &raw, &span, faults);
             refuse_blind_scope(&rule, &span, faults);
-            check_content(&rule, raw.content.as_ref(), &span, faults);
+            rule.content = content(&rule, raw.content.as_ref(), &span, faults);
         }
         Verdict::Deny => {
             for (key, span) in [("owner", &raw.owner), ("environment", &raw.environment)]
@@ -275,19 +276,44 @@ fn refuse_everybody(rule: &Rule, raw: &RawRule, span: &Range<usize>, faults: &mu
     }
 }
 
-fn check_content(rule: &Rule, content: Option<&Spanned<Value>>, span: &Range<usize>, faults: &mut Faults) {
-    match content {
-        None if rule.access.brings_content() => faults.add(
-            span,
-            format!("allow rule {:?} does not say what content it lets in: add content = \"any\"", rule.name),
-        ),
-        None => {}
-        Some(content) if !rule.access.brings_content() => {
-            faults.add(&content.span(), "content limits what a writer brings: leave it out of a rule that only reads");
+/// What the rule's writers may bring: `"any"` is everything but `broken`.
+fn content(rule: &Rule, content: Option<&Spanned<Value>>, span: &Range<usize>, faults: &mut Faults) -> ContentSet {
+    let choice = || ContentSet::RULED.map(|class| format!("{:?}", class.as_str())).join(", ");
+    let Some(content) = content else {
+        if rule.access.brings_content() {
+            let message = format!(
+                "allow rule {:?} does not say what content it lets in: add content = [\"empty\", \"paths\", \"known\"], \
+                 or \"any\"",
+                rule.name
+            );
+            faults.add(span, message);
         }
-        Some(content) if content.get_ref().as_str() == Some("any") => {}
-        Some(content) => {
-            faults.add(&content.span(), "content cannot be limited by this version: write content = \"any\"");
+        return ContentSet::EMPTY;
+    };
+    if !rule.access.brings_content() {
+        faults.add(&content.span(), "content limits what a writer brings: leave it out of a rule that only reads");
+        return ContentSet::EMPTY;
+    }
+    if content.get_ref().as_str() == Some("any") {
+        return ContentSet::ANY;
+    }
+    let Some(list) = content.get_ref().as_array().filter(|list| !list.is_empty()) else {
+        faults.add(&content.span(), format!("content must be \"any\" or a list of {}", choice()));
+        return ContentSet::EMPTY;
+    };
+    let mut set = ContentSet::EMPTY;
+    for class in list {
+        match class.as_str() {
+            Some(text) if text == ContentClass::Broken.as_str() => {
+                let message = "content: what stops an interpreter from starting is never approved by a rule: leave \
+                               \"broken\" out, pthguard approve accepts one such file";
+                faults.add(&content.span(), message);
+            }
+            text => match ContentSet::RULED.into_iter().find(|class| Some(class.as_str()) == text) {
+                Some(class) => set = set.with(class),
+                None => faults.add(&content.span(), format!("content: {class} is not one of {}", choice())),
+            },
         }
     }
+    set
 }

@@ -43,6 +43,13 @@ impl Reading {
         self.rules.lines(&self.text).enumerate().map(|(at, piece)| (at + 1, piece))
     }
 
+    /// The names that a path can come to. What decodes a file is not always what encodes a path: 3.11 and later read the file
+    /// by the locale even when the names of files are UTF-8 (`-X utf8`), 3.13 and later read UTF-8 even when they are Latin-1.
+    fn paths(&self, text: &str) -> impl Iterator<Item = Vec<u8>> {
+        let latin_1 = if text.is_ascii() { None } else { text.chars().map(|c| u8::try_from(c).ok()).collect() };
+        std::iter::once(text.as_bytes().to_vec()).chain(latin_1)
+    }
+
     /// A part of the text as it stands in the file.
     fn bytes(&self, text: &str) -> Vec<u8> {
         if self.latin_1 {
@@ -108,7 +115,7 @@ pub(super) fn classify(bytes: &[u8]) -> Findings {
         for (number, line) in reading.lines() {
             let class = match reading.rules.read(line.text) {
                 Said::Nothing => continue,
-                Said::Path(path) if seen.path(reading.bytes(path)) => continue,
+                Said::Path(path) if reading.paths(path).all(|path| seen.path(path)) => continue,
                 Said::Path(_) => ContentClass::Imports,
                 Said::Code(code) => seen.executed(line, code),
             };

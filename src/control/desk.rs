@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::Peer;
 use crate::approvals::{Held, text};
 use crate::audit::escape_path;
-use crate::model::{ContentClass, Origin, Package, Sha256, StartupNames};
+use crate::model::{ContentClass, Origin, Package, Sha256};
 use crate::quarantine::Id;
 
 /// The daemon's own state, the state on disk while no daemon runs, or either of them at the other end of a socket.
@@ -103,11 +103,13 @@ pub struct Seen {
     pub lines: Vec<(u64, String)>,
     /// How many more of them there are.
     pub more_lines: u64,
-    /// Digest of the `.start` file of the same stem beside a `.pth`.
+    /// Digest of the approved `.start` file of the same stem beside a `.pth`.
     pub companion: Option<Sha256>,
     /// The package that says that it is its own.
     pub package: Option<Package>,
-    /// Whether these bytes may be read now.
+    /// What a person should know beyond these.
+    pub remark: Option<String>,
+    /// Whether these bytes are approved, together with what lies beside them.
     pub is_approved: bool,
     /// Who has approved what is approved under this name, which may be other bytes.
     pub approved: Option<(Sha256, Origin)>,
@@ -276,13 +278,10 @@ impl Refusal {
 
     /// The name of a path is no startup file's.
     #[must_use]
-    pub fn not_startup(path: &Path, startup: &StartupNames) -> Self {
-        let patterns: Vec<String> = startup.patterns().collect();
+    pub fn not_startup(path: &Path) -> Self {
         let message = format!(
-            "{}: not the name of a startup file (`protect.startup` in the policy: {}); for what is held in a directory, \
-             `pthguard baseline DIR`",
-            escape_path(path),
-            patterns.join(", ")
+            "{}: not the name of a startup file there (`protect.startup` and `protect.customize` in the policy)",
+            escape_path(path)
         );
         Refusal::new(Why::NotStartup, message)
     }

@@ -4,12 +4,12 @@ use std::ffi::OsStr;
 use std::path::Path;
 
 use super::Peer;
-use super::desk::{Approved, HeldFile, Name, Refusal, Revoked, Shown, Why};
-use super::look::{Looked, Place, class_of};
+use super::desk::{Approved, HeldFile, Name, Refusal, Revoked, Seen, Shown, Why};
+use super::look::{Looked, Place};
 use super::record::Approving;
 use crate::approvals::{Approval, Approvals, DirectoryId, Metadata};
 use crate::audit::{escape, escape_path};
-use crate::model::{Origin, Sha256};
+use crate::model::{Origin, Sha256, switched_off_by};
 
 /// All approvals, in order.
 #[must_use]
@@ -40,19 +40,11 @@ pub fn held(store: &Approvals) -> Vec<HeldFile> {
     all
 }
 
-/// Approves what was shown, if it is that still.
+/// Refuses what is not what was shown any more.
 ///
 /// # Errors
-/// [`Refusal`]: it has changed, or the change could not be written.
-pub fn approve(
-    store: &Approvals,
-    id: DirectoryId,
-    place: &Place,
-    looked: &Looked,
-    shown: &Shown,
-    companion: Option<Sha256>,
-    by: &Peer,
-) -> Result<Approving, Refusal> {
+/// [`Refusal`]: the directory or the bytes have changed.
+pub fn check(place: &Place, looked: &Looked, shown: &Shown) -> Result<(), Refusal> {
     let path = place.path();
     let changed = |what: &str| {
         let message = format!("{}: {what} since it was shown; nothing was approved. Look again", escape_path(&path));
@@ -64,12 +56,42 @@ pub fn approve(
     if looked.sha256 != shown.sha256 {
         return changed("it has changed");
     }
+    Ok(())
+}
+
+/// Approves a file as it was seen.
+///
+/// # Errors
+/// [`Refusal`]: the change could not be written.
+pub fn approve(
+    store: &Approvals,
+    id: DirectoryId,
+    place: &Place,
+    looked: &Looked,
+    seen: &Seen,
+    by: &Peer,
+) -> Result<Approving, Refusal> {
+    let path = place.path();
     let metadata = Metadata::of(&looked.file).map_err(|error| Refusal::system(&path, error))?;
-    let (sha256, class) = (looked.sha256, class_of(&place.name, &looked.bytes));
+    let (sha256, class, companion) = (looked.sha256, seen.class, seen.companion);
     let approval = Approval { sha256, origin: administrator(by), metadata, companion, class: Some(class) };
     let before = store.get(id, &place.name).map(|approval| approval.sha256);
     store.approve(id, &place.name, &looked.bytes, approval).map_err(|error| cannot_keep(&path, &error))?;
+    if let Some(pth) = switched_off_by(&place.name) {
+        set_companion(store, id, &pth, sha256).map_err(|error| cannot_keep(&path, &error))?;
+    }
     Ok(Approving { path, sha256, size: looked.bytes.len() as u64, class, before })
+}
+
+/// Remembers which `.start` file belongs to an approved `.pth` file: the approval of the one must not outlive the other's.
+fn set_companion(store: &Approvals, id: DirectoryId, pth: &OsStr, start: Sha256) -> std::io::Result<()> {
+    match store.get(id, pth) {
+        Some(approval) if approval.companion != Some(start) => {
+            let bytes = store.bytes(approval.sha256)?;
+            store.approve(id, pth, &bytes, Approval { companion: Some(start), ..approval })
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// Whoever had logged in: that all who change approvals are root says little.

@@ -17,7 +17,8 @@ use crate::audit::{escape, escape_path};
 use crate::content;
 use crate::fanotify::FileId;
 use crate::fanotify::group::fd_link;
-use crate::model::{ContentClass, Sha256};
+use crate::model::{ContentClass, Package, Sha256, switch_of};
+use crate::provenance::recorded_owner;
 
 /// Most lines that are shown of one file.
 const MAX_LINES: usize = 20;
@@ -132,10 +133,11 @@ impl Looked {
         Ok(Looked { file, metadata, bytes, sha256, target })
     }
 
-    /// All that is shown of it.
+    /// All that is shown of it, as far as its bytes, the approvals and the packages tell.
     #[must_use]
     pub fn seen(&self, place: &Place, approvals: &Approvals, id: DirectoryId, max_size: u64) -> Seen {
         let name = place.name.as_os_str();
+        let companion = companion(place, approvals, id, max_size);
         let (lines, more_lines) = telling_lines(name, &self.bytes);
         let approved = approvals.get(id, name);
         let held = approvals.get_held(id, name);
@@ -143,6 +145,9 @@ impl Looked {
         // Whoever held it has looked at more than the bytes: at what its path lines lead to.
         let of_same = held.as_ref().filter(|held| held.sha256 == Some(self.sha256));
         let held_as = of_same.map_or(class, |held| held.class);
+        let package = of_same.and_then(|held| held.package.clone());
+        // Another companion than that with which it was approved keeps it from being read (PEP 829).
+        let is_whole = approved.as_ref().is_none_or(|approval| approval.companion == companion);
         Seen {
             path: place.path(),
             directory: place.directory.handle.clone(),
@@ -155,9 +160,10 @@ impl Looked {
             class: class.max(held_as),
             lines,
             more_lines,
-            companion: companion(place, max_size),
-            package: held.as_ref().and_then(|held| held.package.clone()),
-            is_approved: approvals.is_approved(id, name, self.sha256),
+            companion,
+            package: package.or_else(|| owner(place, self.sha256)),
+            remark: None,
+            is_approved: is_whole && approvals.is_approved(id, name, self.sha256),
             approved: approved.map(|approval| (approval.sha256, approval.origin)),
             held,
         }
@@ -173,12 +179,19 @@ fn read(file: &File, max_size: u64) -> io::Result<Option<Vec<u8>>> {
     Ok((bytes.len() as u64 <= max_size).then_some(bytes))
 }
 
-/// Digest of the `.start` file beside a `.pth`: with it there, the import lines of the `.pth` do not run.
-fn companion(place: &Place, max_size: u64) -> Option<Sha256> {
-    let stem = place.name.as_bytes().strip_suffix(b".pth")?;
-    let name = OsStr::from_bytes(&[stem, b".start"].concat()).to_owned();
+/// Digest of the `.start` file beside a `.pth`, if it is approved and so can be opened: then the import lines of the
+/// `.pth` do not run.
+fn companion(place: &Place, approvals: &Approvals, id: DirectoryId, max_size: u64) -> Option<Sha256> {
+    let name = switch_of(&place.name)?;
     let beside = Place { dir: place.dir.try_clone().ok()?, directory: place.directory.clone(), name };
-    Looked::at(&beside, max_size).ok().map(|start| start.sha256)
+    let start = Looked::at(&beside, max_size).ok()?;
+    approvals.is_approved(id, &beside.name, start.sha256).then_some(start.sha256)
+}
+
+/// The package that says that it is its own. What is said is reported, not proved.
+fn owner(place: &Place, sha256: Sha256) -> Option<Package> {
+    let dir = File::open(fd_link(place.dir.as_fd())).ok()?;
+    recorded_owner(dir, &place.name, sha256).package().cloned()
 }
 
 /// What a startup file can do, by its name and bytes.

@@ -83,31 +83,36 @@ impl Offline {
         self.audit.record(record.in_mode(self.mode).under(Arc::clone(&self.generation)));
     }
 
-    fn is_guarded(&self, directory: &Path) -> bool {
-        // One that the store knows was guarded, and is again when the policy names it again.
-        self.guarded.iter().any(|path| path == directory)
-            || self
-                .approvals
-                .list()
-                .iter()
-                .any(|listed| listed.directory.as_ref().is_some_and(|known| known.path == directory))
+    /// Whether a name is a startup file's in a directory; none for a directory that is not guarded.
+    fn is_startup(&self, directory: &Path, name: &OsStr) -> Option<bool> {
+        let name = name.as_bytes();
+        let is_site = |path: &Path| self.guarded.iter().any(|guarded| guarded == path);
+        if is_site(directory) {
+            return Some(self.startup.matches(name));
+        }
+        let (parent, last) = (directory.parent(), directory.file_name().unwrap_or_default());
+        let inside = parent.filter(|parent| is_site(parent)).and_then(|_| self.startup.inside(last.as_bytes()));
+        if let Some(inside) = inside {
+            return Some(inside.matches(name));
+        }
+        // The daemon has guarded it: because of a path line, or under another policy.
+        self.is_known(directory).then(|| self.startup.matches(name) || StartupNames::customize().matches(name))
+    }
+
+    fn is_known(&self, directory: &Path) -> bool {
+        let approved = self.approvals.list().into_iter().filter_map(|listed| listed.directory);
+        let held = self.approvals.held().into_iter().map(|(directory, ..)| directory);
+        approved.chain(held).any(|known| known.path == directory)
     }
 
     /// A startup file's place in a guarded directory.
     fn place(&self, path: &Path) -> Result<Place, Refusal> {
         let (directory, name) = split(path)?;
-        if !self.is_guarded(directory) {
-            return Err(Refusal::not_guarded(path));
+        match self.is_startup(directory, name) {
+            Some(true) => place(path),
+            Some(false) => Err(Refusal::not_startup(path)),
+            None => Err(Refusal::not_guarded(path)),
         }
-        if !self.startup.matches(name.as_bytes()) {
-            return Err(Refusal::not_startup(path, &self.startup));
-        }
-        place(path)
-    }
-
-    fn is_startup_place(&self, path: &Path) -> Result<bool, Refusal> {
-        let (directory, name) = split(path)?;
-        Ok(self.is_guarded(directory) && self.startup.matches(name.as_bytes()))
     }
 
     fn look(&self, path: &Path) -> Result<(Place, Looked, Seen), Refusal> {
@@ -132,7 +137,8 @@ impl Desk for Offline {
     fn approve(&self, shown: &Shown, by: &Peer) -> Result<Seen, Refusal> {
         let (place, looked, seen) = self.look(&shown.path)?;
         let id = self.approvals.directory(&place.directory);
-        let approving = ledger::approve(&self.approvals, id, &place, &looked, shown, seen.companion, by)?;
+        ledger::check(&place, &looked, shown)?;
+        let approving = ledger::approve(&self.approvals, id, &place, &looked, &seen, by)?;
         self.record(record::approved(&approving, by));
         Ok(looked.seen(&place, &self.approvals, id, self.max_size))
     }
@@ -140,7 +146,7 @@ impl Desk for Offline {
     fn approve_everywhere(&self, name: &OsStr, sha256: Sha256, by: &Peer) -> Result<(), Refusal> {
         let path = Path::new(name);
         if !self.startup.matches(name.as_bytes()) {
-            return Err(Refusal::not_startup(path, &self.startup));
+            return Err(Refusal::not_startup(path));
         }
         let approved = self.approvals.approve_everywhere(name, sha256, ledger::administrator(by));
         approved.map_err(|error| ledger::cannot_keep(path, &error))?;
@@ -171,7 +177,8 @@ impl Desk for Offline {
     fn restore(&self, id: &Id, to: Option<&Path>, approve: Option<Sha256>, by: &Peer) -> Result<Restored, Refusal> {
         let putback = PutBack::new(&self.quarantine, id, to)?;
         let path = putback.path();
-        if self.is_startup_place(path)? {
+        let (to, name) = split(path)?;
+        if self.is_startup(to, name) == Some(true) {
             let place = place(path)?;
             let directory = self.approvals.directory(&place.directory);
             let approve = approve.map(|sha256| (sha256, by));

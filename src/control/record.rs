@@ -55,7 +55,7 @@ pub fn approved(approving: &Approving, by: &Peer) -> Record {
     let object = Object {
         size: Some(approving.size),
         sha256: Some(approving.sha256),
-        executes: Some(approving.class.executes()),
+        content: Some(approving.class),
         ..Object::at(approving.path.clone())
     };
     let record = change(Action::Approval, &approving.path, by).on(object).instead_of(approving.before);

@@ -166,8 +166,12 @@ fn assemble(
         hint: "this needs Linux 5.17 or later",
     })?;
     let (send, notices) = bounded(NOTICES);
-    let startup = config.protect.startup.clone();
-    let watch = Watch::new(group, Arc::clone(&gate), Arc::clone(&listing), startup, send, Arc::clone(&counters));
+    let startup = match config.protect.customize {
+        true => config.protect.startup.clone().and_customize(),
+        false => config.protect.startup.clone(),
+    };
+    let watch =
+        Watch::new(group, Arc::clone(&gate), Arc::clone(&listing), startup.clone(), send, Arc::clone(&counters));
     let resolver = Resolver::new(config.policy.executables(), config.policy.asks_for_parents());
     let resolver = resolver.map_err(system("cannot read /proc/self/ns/user (is /proc mounted?)"))?;
     let quarantine = Quarantine::open(&config.state_dir, config.protect.max_size)?;
@@ -177,6 +181,8 @@ fn assemble(
         resolver,
         failure: config.failure,
         sites: config.protect.sites.clone(),
+        startup,
+        customize: config.protect.customize,
         generation: Arc::from(config.generation.as_str()),
         max_size: config.protect.max_size,
         gate,

@@ -29,6 +29,13 @@ impl Pidfd {
     }
 }
 
+impl From<OwnedFd> for Pidfd {
+    /// A pidfd that the kernel has handed out.
+    fn from(pidfd: OwnedFd) -> Self {
+        Pidfd(pidfd)
+    }
+}
+
 impl AsFd for Pidfd {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()

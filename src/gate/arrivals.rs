@@ -6,7 +6,6 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,13 +18,16 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use super::Guard;
 use super::content::Content;
 use super::remembered::{Known, Nobody};
+use super::settle::Written;
 use super::verdict::with_inode;
-use crate::approvals::{Approval, Metadata};
+use crate::approvals::Metadata;
 use crate::audit::{Action, Record, escape_path};
-use crate::fanotify::{FileId, WriteProbe, probe_writers};
-use crate::model::{Access, ArrivalAction, Decision, Failure, Mode, Object, Origin, Reason, Request, Sha256, Verdict};
+use crate::fanotify::FileId;
+use crate::model::{
+    Access, ArrivalAction, ContentSet, Decision, Failure, Mode, Object, Reason, Request, Subject, Verdict,
+};
 use crate::quarantine::Why;
-use crate::watch::{Arrival, How, Notice, Permit, Quarantined, SiteDir, SiteId, reach, restore};
+use crate::watch::{Arrival, How, Notice, Permit, Quarantined, SiteDir, SiteId, Stage, Writer, reach, restore};
 
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// The shortest time that poll(2) can be told.
@@ -82,8 +84,16 @@ impl Guard {
                     self.closed(&file);
                     self.settled(&file, site);
                 }
+                Notice::Subdirectory { site, name, author } => {
+                    if let Some(site) = self.parts.watch.sites.get(site) {
+                        self.guard_subdirectory(&site, &name, Some(&author));
+                        self.parts.watch.tracker().settle_unseen(site.id);
+                        self.wake(&site.file, site.id);
+                    }
+                }
                 Notice::Removed { site, name, author } => {
                     let Some(site) = self.parts.watch.sites.get(site) else { continue };
+                    self.removed(&site, &name, &author);
                     let record = self.note(Action::Deletion, site.path_of(&name));
                     // In a storm newcomers come first.
                     let record = if self.parts.notices.len() > STORM {
@@ -172,11 +182,10 @@ impl Guard {
         let is_regular = matches!(newcomer.access, Access::Rename | Access::Link);
         let content = is_regular.then(|| self.content_of(site, name, &arrival.file)).flatten();
         if let Some((content, _)) = &content {
-            newcomer.object.sha256 = content.sha256();
-            newcomer.object.executes = content.executes(name);
+            newcomer.object = content.describe(name, newcomer.object);
             let is_approved = |sha256| self.parts.approvals.is_approved(site.approvals, name, sha256);
             if content.sha256().is_some_and(is_approved) {
-                self.mark_approved(&arrival.file);
+                self.mark_approved(&arrival.file, true); // where it leads is looked at when it is read
                 return true; // whoever brought it
             }
         }
@@ -186,7 +195,7 @@ impl Guard {
                 Decision { verdict: Verdict::Deny, rule: None, reason: Reason::SpecialFile }
             }
             Ok(Known { subject, .. }) => {
-                let request = Request { subject, site: &site.facts, name, access: newcomer.access };
+                let request = Request { subject, site: &site.guarded.facts, name, access: newcomer.access };
                 self.parts.policy.decide(&request)
             }
             Err(_) => self.unresolved_newcomer(),
@@ -200,16 +209,13 @@ impl Guard {
             record = record.renamed_from(from.path_of(old));
         }
         self.parts.audit.record(record);
+        let subject = author.as_ref().ok().map(|known| Arc::clone(&known.subject));
         let is_held = decision.reason == Reason::Failure(Failure::UnresolvedArrival)
             && self.parts.failure.unresolved_arrival == ArrivalAction::Hold;
         match decision.verdict {
-            Verdict::Allow => {
-                let rule = decision.rule.unwrap_or_else(|| Arc::from("unresolved-arrival"));
-                self.accept(site, arrival, &newcomer, content, &rule);
-                true
-            }
-            Verdict::Deny if self.parts.mode == Mode::Audit || is_held => false,
-            Verdict::Deny => {
+            Verdict::Allow if self.accept(site, arrival, &newcomer, content, decision.clone(), subject) => true,
+            Verdict::Allow | Verdict::Deny if self.parts.mode == Mode::Audit || is_held => false,
+            Verdict::Allow | Verdict::Deny => {
                 let author = author.map_or_else(
                     |_| format!("process {}, which is gone or has become another", arrival.author.pid),
                     |Known { subject, .. }| format!("process {}, {}", subject.pid, escape_path(&subject.exe.path)),
@@ -229,41 +235,64 @@ impl Guard {
         Decision { verdict, rule: None, reason: Reason::Failure(Failure::UnresolvedArrival) }
     }
 
-    /// A permitted newcomer: its bytes are approved now or, while its author still writes, when the author closes it.
+    /// A permitted newcomer: its content is judged now or, while its author still writes, when the author closes it.
     fn accept(
         &self,
         site: &SiteDir,
         arrival: &Arrival,
         newcomer: &Newcomer,
         content: Option<(Content, Metadata)>,
-        rule: &Arc<str>,
-    ) {
+        decision: Decision,
+        subject: Option<Arc<Subject>>,
+    ) -> bool {
         let name = arrival.name.as_os_str();
+        let permit = Permit {
+            content: decision.rule.as_deref().map_or(ContentSet::ANY, |rule| self.parts.policy.content_of(rule)),
+            rule: decision.rule.unwrap_or_else(|| Arc::from("unresolved-arrival")),
+            writers: vec![Writer { pid: arrival.author.pid, process: arrival.author.pidfd.clone(), subject }],
+            stage: Stage::Written,
+            judged: None,
+            places: vec![(arrival.site, arrival.name.clone())],
+            tainted: false,
+        };
         if newcomer.access == Access::Symlink {
-            self.accept_symlink(site, name, rule);
-        } else if let Some((content, metadata)) = content {
-            self.approve(site, name, &arrival.file, &content, metadata, Origin::Writer(Arc::clone(rule)));
-        } else if let Some(entry) = self.parts.watch.tracker().get_mut(&arrival.file) {
-            entry.permit = Some(Permit {
-                rule: Arc::clone(rule),
-                pids: vec![arrival.author.pid],
-                places: vec![(arrival.site, arrival.name.clone())],
-                tainted: false,
-            });
+            return self.accept_symlink(site, name, permit);
+        }
+        self.accept_file(site, name, &arrival.file, content, permit);
+        true
+    }
+
+    fn accept_file(
+        &self,
+        site: &SiteDir,
+        name: &OsStr,
+        file: &FileId,
+        content: Option<(Content, Metadata)>,
+        mut permit: Permit,
+    ) {
+        if let Some((content, metadata)) = content {
+            let is_at_work = permit.is_at_work();
+            let written = Written { site, name, file, content: &content, metadata };
+            let Some(stage) = self.settle(written, &permit, is_at_work) else { return };
+            permit.stage = stage;
+            self.awaiting.add(*file, &permit);
+        }
+        if let Some(entry) = self.parts.watch.tracker().get_mut(file) {
+            entry.permit = Some(permit);
         }
     }
 
-    /// A symbolic link of a permitted author: what it leads to is tracked and approved under the link's name.
-    fn accept_symlink(&self, site: &SiteDir, name: &OsStr, rule: &Arc<str>) {
-        let Some(target) = self.follow(site, name) else { return };
+    /// A symbolic link of a permitted author: what it leads to is tracked and judged under the link's name. What is no
+    /// file cannot be kept unreadable, so such a link does not stay.
+    fn accept_symlink(&self, site: &SiteDir, name: &OsStr, permit: Permit) -> bool {
+        let Some(target) = self.follow(site, name) else { return false };
         let Ok(file) = self.parts.watch.track_target(site, name, &target) else {
             self.parts.counters.failed(Failure::Mark);
-            return;
+            return false;
         };
-        let (Ok(content), Ok(metadata)) = (Content::read(&target, self.parts.max_size), Metadata::of(&target)) else {
-            return;
-        };
-        self.approve(site, name, &file, &content, metadata, Origin::Writer(Arc::clone(rule)));
+        let content = self.content_of(site, name, &file);
+        self.accept_file(site, name, &file, content, permit);
+        true
     }
 
     fn expel(
@@ -316,109 +345,6 @@ impl Guard {
             Err(error) => {
                 self.failed(Failure::Quarantine, site.path_of(name), &format!("could not be put back: {error}"))
             }
-        }
-    }
-
-    /// A file that was open for writing was closed: if its writers were permitted and nobody else touched it, its
-    /// bytes are approved.
-    fn closed(&self, file: &FileId) {
-        let Some(entry) = self.parts.watch.tracker().get(file).cloned() else { return };
-        let Some(permit) = entry.permit else { return };
-        let Some((site, name)) =
-            permit.places.first().and_then(|(site, name)| Some((self.parts.watch.sites.get(*site)?, name.clone())))
-        else {
-            return;
-        };
-        let Some((content, metadata)) = self.content_of(&site, &name, file) else { return };
-        let current = self.parts.watch.tracker().current_names(file);
-        if permit.tainted || content.sha256().is_none() {
-            let reason = if permit.tainted { Reason::NotFinal } else { Reason::TooLarge };
-            let message = if permit.tainted {
-                "not approved: a process without a permit changed it too"
-            } else {
-                "not approved: larger than protect.max_size"
-            };
-            let record = self.note(Action::Held, site.path_of(&name)).because(reason).saying(message);
-            self.parts.audit.record(record);
-        } else {
-            for (id, name) in current.iter().filter(|place| permit.places.contains(place)) {
-                let Some(site) = self.parts.watch.sites.get(*id) else { continue };
-                let origin = Origin::Writer(Arc::clone(&permit.rule));
-                self.approve(&site, name, file, &content, metadata.clone(), origin);
-            }
-        }
-        if let Some(now) = self.parts.watch.tracker().get_mut(file)
-            && now.grants == entry.grants
-        {
-            now.permit = None; // unless another permitted writer came meanwhile
-        }
-    }
-
-    /// A file's content, if nobody writes it.
-    pub(super) fn content_of(&self, site: &SiteDir, name: &OsStr, file: &FileId) -> Option<(Content, Metadata)> {
-        let opened = File::from(reach(site, name, file, OFlag::O_RDONLY).ok()?);
-        let grants = self.parts.watch.tracker().get(file).map(|entry| entry.grants);
-        if probe_writers(&opened) == WriteProbe::Writers {
-            return None;
-        }
-        if let Some(grants) = grants {
-            self.parts.watch.tracker().probed(file, grants);
-        }
-        let metadata = Metadata::of(&opened).ok()?;
-        Some((Content::read(&opened, self.parts.max_size).ok()?, metadata))
-    }
-
-    /// Approves bytes under a name, and records it.
-    pub(super) fn approve(
-        &self,
-        site: &SiteDir,
-        name: &OsStr,
-        file: &FileId,
-        content: &Content,
-        metadata: Metadata,
-        origin: Origin,
-    ) {
-        let Content::Bytes(bytes) = content else {
-            let record = self.note(Action::Held, site.path_of(name)).because(Reason::TooLarge);
-            self.parts.audit.record(record.saying("not approved: larger than protect.max_size"));
-            return;
-        };
-        let sha256 = Sha256::of(bytes);
-        let action = match &origin {
-            Origin::Baseline => Action::Baseline,
-            Origin::Writer(_) | Origin::Found | Origin::Administrator { .. } => Action::Approval,
-        };
-        let approval = Approval::new(sha256, origin.clone(), metadata);
-        if let Err(error) = self.parts.approvals.approve(site.approvals, name, bytes, approval) {
-            self.failed(
-                Failure::State,
-                site.path_of(name),
-                &format!("cannot be approved, it stays unreadable: {error}"),
-            );
-            return;
-        }
-        self.mark_approved(file);
-        let executes = crate::content::executes(name.as_bytes(), bytes);
-        let object = Object {
-            sha256: Some(sha256),
-            executes: Some(executes),
-            size: Some(bytes.len() as u64),
-            ..Object::at(site.path_of(name))
-        };
-        let record = self.note(action, object.path.clone()).on(object);
-        let record = match origin {
-            Origin::Baseline if executes => record.saying("was here at the first start; executes code at start-up"),
-            Origin::Baseline => record.saying("was here at the first start"),
-            Origin::Writer(rule) => record.saying(format!("written under rule {rule}")),
-            Origin::Found => record.saying("harmless, found where nobody had watched"),
-            Origin::Administrator { uid } => record.saying(format!("approved by user {uid}")),
-        };
-        self.parts.audit.record(record);
-    }
-
-    pub(super) fn mark_approved(&self, file: &FileId) {
-        if let Some(entry) = self.parts.watch.tracker().get_mut(file) {
-            entry.approved = true;
         }
     }
 

@@ -6,11 +6,12 @@ use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
 
 use super::Guard;
-use crate::content::executes;
+use crate::content::classify;
 use crate::fanotify::file::read_cached;
 use crate::fanotify::{FileId, PermissionEvent};
-use crate::model::Sha256;
+use crate::model::{Object, Sha256};
 use crate::resolve::OpenedAs;
+use crate::watch::Place;
 
 /// Files up to this size are judged by the thread that reads the events; larger ones would keep others waiting.
 const INLINE: usize = 16 * 1024;
@@ -51,10 +52,27 @@ impl Content {
         }
     }
 
-    pub(super) fn executes(&self, name: &OsStr) -> Option<bool> {
+    pub(super) fn size(&self) -> Option<u64> {
         match self {
-            Content::Bytes(bytes) => Some(executes(name.as_encoded_bytes(), bytes)),
+            Content::Bytes(bytes) => Some(bytes.len() as u64),
             Content::TooLarge => None,
+        }
+    }
+
+    /// What a record says of it, by name and bytes alone.
+    pub(super) fn describe(&self, name: &OsStr, object: Object) -> Object {
+        match self {
+            Content::Bytes(bytes) => {
+                let findings = classify(name.as_encoded_bytes(), bytes);
+                Object {
+                    sha256: Some(Sha256::of(bytes)),
+                    size: Some(bytes.len() as u64),
+                    content: Some(findings.class),
+                    line: findings.line.map(|line| line.excerpt()),
+                    ..object
+                }
+            }
+            Content::TooLarge => object,
         }
     }
 }
@@ -85,14 +103,19 @@ impl Guard {
         if names.is_empty() {
             return opened.is_some_and(|opened| self.parts.approvals.is_approved_anywhere(opened.name(), sha256));
         }
-        let approved = |(site, name): &(_, std::ffi::OsString)| {
-            let site = self.parts.watch.sites.get(*site);
-            site.is_some_and(|site| self.parts.approvals.is_approved(site.approvals, name, sha256))
-        };
+        let approved = |place: &Place| self.is_approved_at(place, sha256);
         let opened = opened.and_then(|opened| {
             let site = self.parts.watch.sites.by_path(opened.dir())?;
             names.iter().find(|(of, name)| *of == site && name == opened.name())
         });
         opened.map_or_else(|| names.iter().all(approved), approved)
+    }
+
+    /// Whether these bytes are approved under one name, and what they were approved with is there.
+    fn is_approved_at(&self, (site, name): &Place, sha256: Sha256) -> bool {
+        self.parts.watch.sites.get(*site).is_some_and(|site| {
+            self.parts.approvals.is_approved(site.approvals, name, sha256)
+                && self.has_companion(site.id, name, self.parts.approvals.companion(site.approvals, name))
+        })
     }
 }

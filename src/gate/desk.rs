@@ -1,14 +1,19 @@
 //! What an administrator changes while the guard runs. On the control socket's thread, which is one of the guard's own.
 
 use std::ffi::OsStr;
+use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 
 use super::Guard;
-use crate::approvals::Directory;
+use super::content::Content;
+use super::judgement::Judgement;
+use super::settle::Written;
+use crate::approvals::{Directory, Metadata};
 use crate::audit::Record;
 use crate::control::putback::{self, PutBack};
+use crate::control::record::Approving;
 use crate::control::{
     Approved, Desk, HeldFile, Looked, Peer, Place, Refusal, Restored, Revoked, Seen, Shown, Why, ledger, record,
 };
@@ -23,11 +28,11 @@ impl Guard {
         let (directory, name) = path.parent().zip(path.file_name()).unwrap_or((path, OsStr::new("")));
         let site = self.parts.watch.sites.by_path(directory).and_then(|id| self.parts.watch.sites.get(id));
         let site = site.ok_or_else(|| Refusal::not_guarded(path))?;
-        if !self.parts.watch.startup().matches(name.as_bytes()) {
-            return Err(Refusal::not_startup(path, self.parts.watch.startup()));
+        if !site.is_startup(name) {
+            return Err(Refusal::not_startup(path));
         }
         let dir = site.dir.try_clone().map_err(|error| Refusal::system(path, error))?;
-        let directory = Directory { path: site.facts.path.clone(), handle: site.file.handle.to_string() };
+        let directory = Directory { path: site.guarded.path.clone(), handle: site.file.handle.to_string() };
         Ok((site, Place { dir, directory, name: name.to_owned() }))
     }
 
@@ -37,24 +42,44 @@ impl Guard {
         Ok((site, place, looked))
     }
 
-    fn desk_seen(&self, site: &SiteDir, place: &Place, looked: &Looked) -> Seen {
-        looked.seen(place, &self.parts.approvals, site.approvals, self.parts.max_size)
+    /// What is shown of a file: what the guard judges it to be, and no less than what it was held as.
+    fn desk_seen(&self, site: &SiteDir, place: &Place, looked: &Looked) -> (Seen, Judgement) {
+        let judgement = self.judge(site, &place.name, &looked.bytes, None, true);
+        let seen = looked.seen(place, &self.parts.approvals, site.approvals, self.parts.max_size);
+        let held = seen.held.as_ref().filter(|held| held.sha256 == Some(seen.sha256));
+        let seen = Seen {
+            class: held.map_or(judgement.class, |held| held.class.max(judgement.class)),
+            package: judgement.package.clone().or(seen.package),
+            remark: judgement.remark.clone(),
+            ..seen
+        };
+        (seen, judgement)
     }
 
     fn desk_record(&self, record: Record) {
         self.parts.audit.record(record.in_mode(self.parts.mode).under(Arc::clone(&self.parts.generation)));
     }
 
-    /// Its bytes are approved now: whoever waits for that is woken.
-    fn desk_approved(&self, site: &SiteDir, place: &Place, looked: &Looked) -> std::io::Result<()> {
+    /// Approves a file as it was read, records it, and wakes whoever waits for that.
+    fn desk_approve(&self, site: &SiteDir, place: &Place, looked: Looked, by: &Peer) -> io::Result<Seen> {
+        let (seen, judgement) = self.desk_seen(site, place, &looked);
+        let before = self.parts.approvals.get(site.approvals, &place.name).map(|approval| approval.sha256);
         let file = if looked.target.is_some() {
             self.parts.watch.track_target(site, &place.name, &looked.file)?
         } else {
             FileId::of(&looked.file)?
         };
-        self.mark_approved(&file);
+        let metadata = Metadata::of(&looked.file)?;
+        let (content, name) = (Content::Bytes(looked.bytes), place.name.as_os_str());
+        let written = Written { site, name, file: &file, content: &content, metadata };
+        if let Content::Bytes(bytes) = &content {
+            self.keep(&written, bytes, &ledger::administrator(by), &judgement)?;
+        }
         self.wake(&file, site.id);
-        Ok(())
+        let Seen { path, sha256, size, class, .. } = seen.clone();
+        self.desk_record(record::approved(&Approving { path, sha256, size, class, before }, by));
+        let approved = Some((sha256, ledger::administrator(by)));
+        Ok(Seen { is_approved: true, approved, held: None, ..seen })
     }
 
     /// The file of that name is approved no longer, unless another name of its own has an approval: it does not come
@@ -81,22 +106,20 @@ impl Guard {
 impl Desk for Guard {
     fn read(&self, path: &Path) -> Result<Seen, Refusal> {
         let (site, place, looked) = self.desk_look(path)?;
-        Ok(self.desk_seen(&site, &place, &looked))
+        Ok(self.desk_seen(&site, &place, &looked).0)
     }
 
     fn approve(&self, shown: &Shown, by: &Peer) -> Result<Seen, Refusal> {
         let (site, place, looked) = self.desk_look(&shown.path)?;
-        let companion = self.desk_seen(&site, &place, &looked).companion;
-        let approving = ledger::approve(&self.parts.approvals, site.approvals, &place, &looked, shown, companion, by)?;
-        self.desk_record(record::approved(&approving, by));
-        self.desk_approved(&site, &place, &looked).map_err(|error| Refusal::system(&shown.path, error))?;
-        Ok(self.desk_seen(&site, &place, &looked))
+        ledger::check(&place, &looked, shown)?;
+        let approved = self.desk_approve(&site, &place, looked, by);
+        approved.map_err(|error| ledger::cannot_keep(&shown.path, &error))
     }
 
     fn approve_everywhere(&self, name: &OsStr, sha256: Sha256, by: &Peer) -> Result<(), Refusal> {
         let path = Path::new(name);
-        if !self.parts.watch.startup().matches(name.as_bytes()) {
-            return Err(Refusal::not_startup(path, self.parts.watch.startup()));
+        if !self.parts.startup.matches(name.as_bytes()) {
+            return Err(Refusal::not_startup(path));
         }
         let approved = self.parts.approvals.approve_everywhere(name, sha256, ledger::administrator(by));
         approved.map_err(|error| ledger::cannot_keep(path, &error))?;

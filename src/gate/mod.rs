@@ -9,7 +9,8 @@
 //!             ▼
 //!           parked ── woken by arrivals ─▶ worker
 //!
-//! watch ──▶ arrivals ×1: newcomers judged, quarantined; written files approved; replaced ones put back
+//! watch ──▶ arrivals ×1: newcomers judged, quarantined; written files approved or held; replaced ones put back
+//! awaiting ×1: has written files judged again when RECORD has come or their writer has ended
 //! deadline ×1: answers what is overdue
 //! remembered: who was at the gate, for newcomers whose author is gone
 //! ```
@@ -21,12 +22,17 @@
 #![forbid(unsafe_code)]
 
 mod arrivals;
+mod awaiting;
 mod content;
 mod deadline;
 mod desk;
+mod judgement;
+mod pair;
 mod parked;
 mod remembered;
+mod settle;
 mod stop;
+mod surroundings;
 mod survey;
 mod threads;
 mod triage;
@@ -45,11 +51,13 @@ pub use threads::Heartbeats;
 use crate::approvals::Approvals;
 use crate::audit::{Audit, Counters};
 use crate::config::FailureTable;
+use crate::content::KnownFiles;
 use crate::fanotify::{FileId, PermissionEvent, PermissionGroup};
-use crate::model::Mode;
+use crate::model::{Mode, StartupNames};
 use crate::policy::Policy;
 use crate::resolve::{OpenedAs, Resolver};
 use crate::watch::{Notice, Quarantine, Watch};
+use awaiting::Awaiting;
 use parked::Parked;
 use remembered::Remembered;
 use stop::Stop;
@@ -76,6 +84,10 @@ pub struct Parts {
     pub failure: FailureTable,
     /// The globs of the directories to guard.
     pub sites: Vec<String>,
+    /// Which names make a startup file in them.
+    pub startup: StartupNames,
+    /// Whether `sitecustomize` and `usercustomize` are startup files.
+    pub customize: bool,
     /// Names the policy in records.
     pub generation: Arc<str>,
     /// Larger files are never approved; bytes.
@@ -106,6 +118,8 @@ pub struct Guard {
     heartbeats: Heartbeats,
     parked: Parked,
     remembered: Remembered,
+    awaiting: Awaiting,
+    known: KnownFiles,
     work: Sender<Arc<Waiting>>,
     queue: Receiver<Arc<Waiting>>,
     deadlines: Sender<Weak<Waiting>>,
@@ -154,6 +168,8 @@ impl Guard {
             heartbeats: Heartbeats::default(),
             parked: Parked::default(),
             remembered: Remembered::new()?,
+            awaiting: Awaiting::new()?,
+            known: KnownFiles::built_in(),
             work,
             queue,
             deadlines,

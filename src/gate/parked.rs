@@ -32,12 +32,9 @@ impl Guard {
         let mut parked = self.parked.0.lock().unwrap_or_else(PoisonError::into_inner);
         let must_wait = match on {
             On::Site(site, count) => !self.parts.watch.tracker().has_settled(site, count),
-            On::File(file) => self
-                .parts
-                .watch
-                .tracker()
-                .get(&file)
-                .is_some_and(|entry| entry.pending > 0 || entry.permit.is_some() || !entry.is_final()),
+            On::File(file) => {
+                self.parts.watch.tracker().get(&file).is_some_and(|entry| entry.is_unsettled() || !entry.is_final())
+            }
         };
         if must_wait && parked.len() < MAX_PARKED {
             parked.push((on, Arc::clone(waiting)));

@@ -5,6 +5,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
@@ -13,12 +14,14 @@ use nix::sys::stat::Mode as CreateMode;
 
 use super::Guard;
 use super::content::Content;
+use super::settle::Written;
 use crate::approvals::{Directory, Metadata};
 use crate::audit::Action;
+use crate::content::classify;
 use crate::fanotify::FileId;
-use crate::model::{Failure, Object, Origin, Reason, Site};
+use crate::model::{ContentClass, Failure, Origin, Reason, Sha256, Site};
 use crate::resolve::site_prefix;
-use crate::watch::{SiteDir, SiteId, Sites};
+use crate::watch::{Author, Guarded, Role, SiteDir, SiteId, Sites};
 
 /// `FUSE_SUPER_MAGIC`, `include/uapi/linux/magic.h`.
 const FUSE: i64 = 0x6573_5546;
@@ -63,31 +66,52 @@ impl Guard {
     /// [`NotGuarded`]: it cannot be opened, its file system has no handles or is a user's own (FUSE: each look at it
     /// would wait for that user), a mark cannot be placed.
     pub fn guard_site(&self, path: &Path) -> Result<Survey, NotGuarded> {
-        self.take_under_guard(path).map_err(|why| NotGuarded { path: path.to_owned(), why })
+        let guarded = Guarded {
+            path: path.to_owned(),
+            role: Role::Site,
+            startup: self.parts.startup.clone(),
+            facts: Site { path: path.to_owned(), prefix: site_prefix(path), owner: 0 },
+        };
+        self.take_under_guard(guarded, None).map_err(|why| NotGuarded { path: path.to_owned(), why })
     }
 
-    fn take_under_guard(&self, path: &Path) -> io::Result<Survey> {
+    /// The same for any directory. What is in it came by `author`, if somebody is known to have brought it: then it is
+    /// judged like any newcomer.
+    pub(super) fn take_under_guard(&self, mut guarded: Guarded, author: Option<&Author>) -> io::Result<Survey> {
         let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
-        let dir = File::options().read(true).custom_flags(flags).open(path)?;
+        let dir = File::options().read(true).custom_flags(flags).open(&guarded.path)?;
         if nix::sys::statfs::fstatfs(&dir)?.filesystem_type().0 as i64 == FUSE {
             return Err(io::Error::other("it lies on a FUSE file system, which its owner can stop at will"));
         }
         let file = FileId::of(&dir)?;
-        let facts = Site { path: path.to_owned(), prefix: site_prefix(path), owner: dir.metadata()?.uid() };
-        let directory = Directory { path: path.to_owned(), handle: file.handle.to_string() };
+        if guarded.role == Role::Site {
+            guarded.facts.owner = dir.metadata()?.uid();
+        }
+        let path = guarded.path.clone();
+        let directory = Directory { path: path.clone(), handle: file.handle.to_string() };
         let id = self.parts.approvals.directory(&directory);
         // First the watch, then the look, then the gate: what changes in between is told, and until the gate stands
         // nobody waits for us.
-        let Some(site) = self.parts.watch.add_site(facts, dir, file, id)? else { return Ok(Survey::default()) };
+        let Some(site) = self.parts.watch.add_site(guarded, dir, file, id)? else { return Ok(Survey::default()) };
         let mut survey = Survey { directories: 1, ..Survey::default() };
-        for name in site.startup_names(self.parts.watch.startup())? {
-            self.survey_file(&site, &name, &mut survey);
+        for name in site.startup_names()? {
+            match author {
+                None => self.survey_file(&site, &name, &mut survey),
+                Some(author) => {
+                    if let Ok(file) = site.open(&name, OFlag::O_PATH).and_then(FileId::of) {
+                        self.parts.watch.track_arrival(&site, &name, file, author.clone());
+                    }
+                }
+            }
         }
         if let Err(error) = self.parts.watch.close_gate(&site) {
             self.parts.watch.remove_site(&site);
             return Err(error);
         }
-        self.parts.audit.record(self.note(Action::SiteGuarded, path.to_owned()));
+        self.parts.audit.record(self.note(Action::SiteGuarded, path));
+        for subdirectory in self.subdirectories_of(&site) {
+            self.guard_subdirectory(&site, subdirectory, author);
+        }
         Ok(survey)
     }
 
@@ -113,23 +137,23 @@ impl Guard {
             self.parts.audit.record(record.saying("not approved: being written, a special file or a broken link"));
             return;
         };
-        if content.executes(name).unwrap_or(false) {
-            survey.executing += 1;
-        }
-        let is_approved =
-            content.sha256().is_some_and(|sha256| self.parts.approvals.is_approved(site.approvals, name, sha256));
-        if is_approved {
-            self.mark_approved(&file);
-        } else if self.parts.approvals.is_first_start() && content.sha256().is_some() {
-            self.approve(site, name, &file, &content, metadata, Origin::Baseline);
-        } else {
+        let written = Written { site, name, file: &file, content: &content, metadata };
+        let Content::Bytes(bytes) = &content else {
             survey.held += 1;
-            let mut object = Object::at(site.path_of(name));
-            object.sha256 = content.sha256();
-            object.executes = content.executes(name);
-            let reason = if content.sha256().is_some() { Reason::NotApproved } else { Reason::TooLarge };
-            let record = self.note(Action::Held, site.path_of(name)).on(object).because(reason);
-            self.parts.audit.record(record.saying("not approved: it came or changed while nobody watched"));
+            return self.hold(&written, None, Reason::TooLarge, "larger than protect.max_size", None);
+        };
+        if self.parts.approvals.is_approved(site.approvals, name, Sha256::of(bytes)) {
+            let findings = classify(name.as_bytes(), bytes);
+            survey.executing += usize::from(findings.class.executes());
+            let is_loose = !self.guard_around(site, name, &findings.paths);
+            return self.mark_approved(&file, is_loose);
+        }
+        let judgement = self.judge(site, name, bytes, None, true);
+        survey.executing += usize::from(judgement.class.executes());
+        if self.parts.approvals.is_first_start() && judgement.class != ContentClass::Broken {
+            self.approve(&written, Origin::Baseline, judgement);
+        } else if !self.settle_found(&written, judgement) {
+            survey.held += 1;
         }
     }
 
@@ -152,9 +176,20 @@ impl Guard {
     pub(super) fn site_lost(&self, id: SiteId) {
         let Some(site) = self.parts.watch.sites.get(id) else { return };
         self.parts.watch.remove_site(&site);
-        let record = self.note(Action::SiteLost, site.facts.path.clone());
+        for other in self.parts.watch.sites.because_of(id) {
+            self.site_lost(other.id);
+        }
+        let record = self.note(Action::SiteLost, site.guarded.path.clone());
         self.parts.audit.record(record.saying("removed or moved away"));
-        let _ = self.guard_sites();
+        match &site.guarded.role {
+            Role::Site => drop(self.guard_sites()),
+            Role::Inside { of, name } => {
+                if let Some(of) = self.parts.watch.sites.get(*of) {
+                    self.guard_subdirectory(&of, name, Some(&Author::unknown()));
+                }
+            }
+            Role::Target { of } => self.target_lost(*of, &site.guarded.path),
+        }
     }
 
     /// Guards every directory that the policy's globs match now and that is not guarded yet.
@@ -180,12 +215,12 @@ impl Guard {
     /// an unknown author.
     pub(super) fn read_again(&self) {
         for site in self.parts.watch.sites.all() {
-            let Ok(names) = site.startup_names(self.parts.watch.startup()) else { continue };
+            let Ok(names) = site.startup_names() else { continue };
             let names: HashSet<_> = names.into_iter().collect();
             for name in &names {
                 let Ok(file) = site.open(name, OFlag::O_PATH).and_then(FileId::of) else { continue };
                 if !self.parts.watch.tracker().is_dealt_with(site.id, name, &file) {
-                    self.parts.watch.track_unexplained(&site, name, file);
+                    self.parts.watch.track_arrival(&site, name, file, Author::unknown());
                 }
             }
             self.parts.watch.tracker().keep_names(site.id, &names);

@@ -64,6 +64,7 @@ impl Guard {
             self.thread("pth-triage", Guard::run_triage)?,
             self.thread("pth-watch", Guard::run_watch)?,
             self.thread("pth-arrivals", Guard::run_arrivals)?,
+            self.thread("pth-awaiting", Guard::run_awaiting)?,
             self.thread("pth-programs", Guard::run_programs)?,
             self.thread("pth-listers", Guard::run_listers)?,
         ];

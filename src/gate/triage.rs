@@ -27,6 +27,7 @@ const MAKERS: usize = 64;
 struct Tracked {
     grants: u64,
     may_be_startup: bool,
+    is_loose: bool,
 }
 
 impl Guard {
@@ -85,7 +86,8 @@ impl Guard {
         // The entry's name must be read before the notifications are: whatever name it had earlier, the rename that
         // took that name away needed the directory's lock, so the notification of the one before is in the queue.
         let opened = OpenedAs::of(&event);
-        let looks_like_startup = opened.as_ref().is_none_or(|opened| self.parts.watch.may_be_startup(opened.name()));
+        let looks_like_startup =
+            opened.as_ref().is_none_or(|opened| self.parts.watch.may_be_startup(opened.dir(), opened.name()));
         let due = received + self.parts.failure.budget;
         let mut is_told = self.parts.watch.drain_until(due);
         let mut entry = self.look_up(&file);
@@ -114,7 +116,8 @@ impl Guard {
             if let Some(entry) = entry {
                 self.parts.watch.tracker().probed(&file, entry.grants);
             }
-            let is_approved = |sha256| self.is_approved(&file, opened.as_ref(), sha256);
+            let is_loose = entry.is_some_and(|entry| entry.is_loose);
+            let is_approved = |sha256| !is_loose && self.is_approved(&file, opened.as_ref(), sha256);
             if !as_startup || matches!(self.digest_in_cache(&event), InCache::Read(sha256) if is_approved(sha256)) {
                 event.answer(Reply::Allow);
                 self.count(Access::Read, Verdict::Allow);
@@ -128,7 +131,11 @@ impl Guard {
     fn look_up(&self, file: &FileId) -> Option<Tracked> {
         let tracker = self.parts.watch.tracker();
         let entry = tracker.get(file)?;
-        Some(Tracked { grants: entry.grants, may_be_startup: entry.may_be_opened_as_startup() })
+        Some(Tracked {
+            grants: entry.grants,
+            may_be_startup: entry.may_be_opened_as_startup(),
+            is_loose: entry.is_loose,
+        })
     }
 
     fn hand_to_worker(&self, waiting: Waiting) {

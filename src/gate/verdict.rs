@@ -109,7 +109,7 @@ impl Guard {
     pub(super) fn path_of(&self, waiting: &Waiting) -> PathBuf {
         if waiting.purpose == Purpose::Listing {
             let site = self.parts.watch.sites.by_file(&waiting.file);
-            return site.map(|site| site.facts.path.clone()).unwrap_or_default();
+            return site.map(|site| site.guarded.path.clone()).unwrap_or_default();
         }
         let opened = waiting.opened.as_ref();
         let places = self.places_of(waiting);

@@ -7,10 +7,11 @@ use super::content::Content;
 use super::parked::On;
 use super::{Guard, Purpose, Waiting};
 use crate::audit::Action;
-use crate::fanotify::{Reply, WriteProbe, probe_writers};
-use crate::model::{Access, Decision, Failure, Mode, Reason, Request, Subject, Verdict};
+use crate::content::classify;
+use crate::fanotify::{Pidfd, Reply, WriteProbe, probe_writers};
+use crate::model::{Access, Decision, Failure, Mode, Reason, Request, Sha256, Subject, Verdict};
 use crate::resolve::{Intent, intent};
-use crate::watch::{Permit, Place, Quarantined, TrackedFile};
+use crate::watch::{Permit, Place, Quarantined, Stage, TrackedFile, Writer};
 
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// How often one opener is judged anew because things changed under the judgement.
@@ -83,7 +84,20 @@ impl Guard {
             (Verdict::Allow, _) => {
                 let tainted = !truncate && !is_empty && !self.has_approved_content(waiting);
                 let rule = decision.rule.clone().unwrap_or_else(|| Arc::from(""));
-                let permit = Permit { rule, pids: vec![subject.pid], places, tainted };
+                let permit = Permit {
+                    content: self.parts.policy.content_of(&rule),
+                    rule,
+                    // It waits for its answer, so its number is still its own.
+                    writers: vec![Writer {
+                        pid: subject.pid,
+                        process: Pidfd::open(subject.pid).ok().map(Arc::new),
+                        subject: Some(Arc::clone(&subject)),
+                    }],
+                    stage: Stage::Written,
+                    judged: None,
+                    places,
+                    tainted,
+                };
                 self.parts.watch.tracker().grant(&waiting.file, Some(permit));
             }
             (Verdict::Deny, Mode::Audit) => self.parts.watch.tracker().grant(&waiting.file, None),
@@ -108,7 +122,8 @@ impl Guard {
         let mut last = Decision { verdict: Verdict::Deny, rule: None, reason: Reason::NoRule };
         for (site, name) in places {
             let Some(site) = self.parts.watch.sites.get(*site) else { continue };
-            last = self.parts.policy.decide(&Request { subject, site: &site.facts, name, access: Access::Write });
+            last =
+                self.parts.policy.decide(&Request { subject, site: &site.guarded.facts, name, access: Access::Write });
             if last.verdict == Verdict::Deny {
                 break;
             }
@@ -158,13 +173,15 @@ impl Guard {
                     Err(_) => return self.fail(waiting, Access::Read, Failure::Content),
                 };
                 let sha256 = content.sha256();
-                if sha256.is_some_and(|sha256| self.is_approved(&waiting.file, waiting.opened.as_ref(), sha256)) {
+                if sha256.is_some_and(|sha256| self.is_approved(&waiting.file, waiting.opened.as_ref(), sha256))
+                    && self.is_tight(waiting, &content)
+                {
                     let decision = Decision { verdict: Verdict::Allow, rule: None, reason: Reason::Approved };
                     self.conclude(waiting, Access::Read, decision, None, |record| record);
                     return;
                 }
                 // A permitted writer has closed it, or a newcomer waits to be judged: it may be approved in a moment.
-                let is_decided = entry.is_none_or(|entry| entry.pending == 0 && entry.permit.is_none());
+                let is_decided = entry.is_none_or(|entry| !entry.is_unsettled());
                 if is_decided || sha256.is_none() {
                     return self.decide_unapproved(waiting, &content);
                 }
@@ -178,6 +195,27 @@ impl Guard {
         self.not_final(waiting);
     }
 
+    /// Whether those stand guard on whom an approved file's path lines depend.
+    fn is_tight(&self, waiting: &Waiting, content: &Content) -> bool {
+        if !self.parts.watch.tracker().get(&waiting.file).is_some_and(|entry| entry.is_loose) {
+            return true;
+        }
+        let Content::Bytes(bytes) = content else { return false };
+        self.places_of(waiting).iter().all(|(site, name)| {
+            let Some(site) = self.parts.watch.sites.get(*site) else { return true };
+            self.tighten(&site, name, &waiting.file, &classify(name.as_encoded_bytes(), bytes).paths)
+        })
+    }
+
+    fn why_unapproved(&self, places: &[Place], sha256: Option<Sha256>) -> Reason {
+        let Some(sha256) = sha256 else { return Reason::TooLarge };
+        let is_held = |(site, name): &Place| {
+            let site = self.parts.watch.sites.get(*site);
+            site.is_some_and(|site| self.parts.approvals.is_held(site.approvals, name, sha256))
+        };
+        if places.iter().any(is_held) { Reason::Held } else { Reason::NotApproved }
+    }
+
     /// Bytes that nobody approved: only a rule with `access = ["read"]` lets a program see them.
     fn decide_unapproved(&self, waiting: &Waiting, content: &Content) {
         let Ok(subject) = self.identify(waiting.event.thread()) else {
@@ -188,17 +226,17 @@ impl Guard {
             .iter()
             .filter_map(|(site, name)| {
                 let site = self.parts.watch.sites.get(*site)?;
-                let request = Request { subject: &subject, site: &site.facts, name, access: Access::Read };
+                let request = Request { subject: &subject, site: &site.guarded.facts, name, access: Access::Read };
                 Some(self.parts.policy.decide(&request))
             })
             .find(|decision| decision.reason == Reason::Rule)
             .unwrap_or_else(|| {
-                let reason = if content.sha256().is_some() { Reason::NotApproved } else { Reason::TooLarge };
+                let reason = self.why_unapproved(&places, content.sha256());
                 Decision { verdict: Verdict::Deny, rule: None, reason }
             });
-        let mut object = self.object_of(waiting);
-        object.sha256 = content.sha256();
-        object.executes = object.path.file_name().and_then(|name| content.executes(name));
+        let object = self.object_of(waiting);
+        let name = object.path.file_name().unwrap_or_default().to_owned();
+        let object = content.describe(&name, object);
         self.conclude(waiting, Access::Read, decision, Some(subject), |record| record.on(object));
     }
 }

@@ -17,6 +17,8 @@ pub enum Reason {
     Approved,
     /// The bytes are not approved under that name in that directory.
     NotApproved,
+    /// A permitted writer brought them, but they go beyond what its rule lets in: they wait for an approval.
+    Held,
     /// The file is larger than `protect.max_size` and is never approved.
     TooLarge,
     /// A permitted writer, or one that cannot be ruled out, still has the file open: its content is not final.
@@ -37,6 +39,7 @@ impl Reason {
             Reason::Distrusted(distrust) => distrust.as_str(),
             Reason::Approved => "approved",
             Reason::NotApproved => "not-approved",
+            Reason::Held => "held",
             Reason::TooLarge => "too-large",
             Reason::NotFinal => "not-final",
             Reason::SpecialFile => "special-file",

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod content;
+mod content_set;
 mod decision;
 mod failure;
 mod object;
@@ -17,9 +18,10 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 pub use content::{ContentClass, Package, PackageSource};
+pub use content_set::ContentSet;
 pub use decision::{Decision, Distrust, Reason};
 pub use failure::{ArrivalAction, Failure, FailureAction};
-pub use object::{Object, Origin, Sha256, StartupNames};
+pub use object::{Object, Origin, Sha256, StartupNames, is_module_source, switch_of, switched_off_by};
 pub use subject::{Ancestor, Container, Program, Script, Subject, Uids, Writers};
 
 /// Whether decisions are carried out or only recorded.

@@ -1,10 +1,14 @@
 //! What is asked for: startup files.
 
+use std::ffi::{OsStr, OsString};
 use std::fmt;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use super::content::{ContentClass, Package};
 
 /// How a file came to be approved.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,23 +91,37 @@ pub struct Object {
     pub size: Option<u64>,
     /// Digest of the content, where it was read.
     pub sha256: Option<Sha256>,
-    /// Whether some version of CPython would execute a line of it, where it was read.
-    pub executes: Option<bool>,
+    /// What it can do when an interpreter starts, where it was read.
+    pub content: Option<ContentClass>,
+    /// The line that makes it so, shortened and escaped.
+    pub line: Option<String>,
+    /// The package that says that it is its own, where that was looked up.
+    pub package: Option<Package>,
 }
 
 impl Object {
     /// An object of which only the place is known.
     #[must_use]
     pub fn at(path: PathBuf) -> Self {
-        Object { path, inode: None, size: None, sha256: None, executes: None }
+        Object { path, inode: None, size: None, sha256: None, content: None, line: None, package: None }
     }
 }
 
-/// The names that make a file a startup file: a list of suffixes, compared as bytes and with case, as CPython's
-/// `site` module does.
+/// Modules that Python imports by itself when it starts, from wherever it finds them first.
+const CUSTOMIZE: &[&[u8]] = &[b"sitecustomize", b"usercustomize"];
+/// The module that a package directory stands for.
+const PACKAGE: &[&[u8]] = &[b"__init__"];
+/// The directory beside a module in which Python keeps it compiled. A compiled module that fits its source's size and
+/// time is run without a look at the source.
+const CACHE: &[u8] = b"__pycache__";
+
+/// The names that make an entry of a directory a startup file, compared as bytes and with case, as CPython's `site`
+/// module does: suffixes, and modules that are imported at every start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartupNames {
     suffixes: Vec<Vec<u8>>,
+    modules: &'static [&'static [u8]],
+    is_cache: bool,
 }
 
 impl StartupNames {
@@ -124,7 +142,42 @@ impl StartupNames {
                 _ => return Err(pattern.to_owned()),
             }
         }
-        Ok(StartupNames { suffixes })
+        Ok(StartupNames { suffixes, modules: &[], is_cache: false })
+    }
+
+    /// `sitecustomize` and `usercustomize` alone: what counts in a directory that is only on the module search path.
+    #[must_use]
+    pub fn customize() -> Self {
+        StartupNames { suffixes: Vec::new(), modules: CUSTOMIZE, is_cache: false }
+    }
+
+    /// These names, and `sitecustomize` and `usercustomize`.
+    #[must_use]
+    pub fn and_customize(self) -> Self {
+        StartupNames { modules: CUSTOMIZE, ..self }
+    }
+
+    /// What counts in a subdirectory of that name: the code of a package, and what Python has compiled.
+    #[must_use]
+    pub fn inside(&self, subdirectory: &[u8]) -> Option<Self> {
+        let inside = |modules, is_cache| Some(StartupNames { suffixes: Vec::new(), modules, is_cache });
+        match subdirectory {
+            _ if self.is_cache || self.modules.is_empty() => None,
+            CACHE => inside(self.modules, true),
+            name if self.modules == CUSTOMIZE && CUSTOMIZE.contains(&name) => inside(PACKAGE, false),
+            _ => None,
+        }
+    }
+
+    /// The subdirectories in which something counts, by name.
+    pub fn subdirectories(&self) -> impl Iterator<Item = &'static [u8]> {
+        CUSTOMIZE.iter().copied().chain([CACHE]).filter(|name| self.inside(name).is_some())
+    }
+
+    /// Whether it is what Python compiled that counts.
+    #[must_use]
+    pub fn is_cache(&self) -> bool {
+        self.is_cache
     }
 
     /// The patterns, as they are written in a policy file.
@@ -132,9 +185,91 @@ impl StartupNames {
         self.suffixes.iter().map(|suffix| format!("*{}", String::from_utf8_lossy(suffix)))
     }
 
-    /// Whether `name`, a directory entry, is a startup file's.
+    /// Whether `name`, a directory entry, is a startup file's. A symbolic link can stand for a directory, so the names
+    /// of the directories in which something counts are among them.
     #[must_use]
     pub fn matches(&self, name: &[u8]) -> bool {
         self.suffixes.iter().any(|suffix| name.ends_with(suffix))
+            || self.modules.iter().any(|module| name.strip_prefix(*module).is_some_and(|rest| self.is_loaded(rest)))
+            || self.inside(name).is_some()
+    }
+
+    /// Whether Python loads a module's name with this after it: `.py`, `.pyc`, `.cpython-313-x86_64-linux-gnu.so`.
+    fn is_loaded(&self, rest: &[u8]) -> bool {
+        let suffixes: &[&[u8]] = if self.is_cache { &[b".pyc"] } else { &[b".py", b".pyc", b".so"] };
+        rest.starts_with(b".") && suffixes.iter().any(|suffix| rest.ends_with(suffix))
+    }
+}
+
+/// Whether a name stands for the source of a module: what Python compiles into [`StartupNames::inside`]'s cache.
+#[must_use]
+pub fn is_module_source(name: &[u8]) -> bool {
+    name.ends_with(b".py")
+}
+
+/// The `.pth` file whose import lines a `.start` file of this name switches off (PEP 829).
+#[must_use]
+pub fn switched_off_by(name: &OsStr) -> Option<OsString> {
+    other_of_pair(name, b".start", ".pth")
+}
+
+/// The `.start` file that would switch off the import lines of a `.pth` file of this name (PEP 829).
+#[must_use]
+pub fn switch_of(name: &OsStr) -> Option<OsString> {
+    other_of_pair(name, b".pth", ".start")
+}
+
+fn other_of_pair(name: &OsStr, suffix: &[u8], other: &str) -> Option<OsString> {
+    let mut stem = OsStr::from_bytes(name.as_bytes().strip_suffix(suffix)?).to_owned();
+    stem.push(other);
+    Some(stem)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn startup_names_are_suffixes_and_modules_that_python_loads() {
+        let names = StartupNames::new(&["*.pth", "*.start"]).unwrap();
+        let customize = names.clone().and_customize();
+        for name in ["x.pth", ".pth", "x.start"] {
+            assert!(names.matches(name.as_bytes()) && customize.matches(name.as_bytes()), "{name}");
+        }
+        for name in [
+            "sitecustomize",
+            "sitecustomize.py",
+            "usercustomize.pyc",
+            "sitecustomize.cpython-313-x86_64-linux-gnu.so",
+            "usercustomize.abi3.so",
+            "__pycache__",
+        ] {
+            assert!(!names.matches(name.as_bytes()) && customize.matches(name.as_bytes()), "{name}");
+        }
+        for name in ["x.PTH", "sitecustomize.txt", "sitecustomize-1.0.dist-info", "mysitecustomize.py", "__init__.py"] {
+            assert!(!customize.matches(name.as_bytes()), "{name}");
+        }
+        assert!(!StartupNames::customize().matches(b"model.pth"), "what is only on the search path has no .pth files");
+    }
+
+    #[test]
+    fn a_package_is_its_code_and_what_python_compiled() {
+        let site = StartupNames::new(&["*.pth"]).unwrap().and_customize();
+        let package = site.inside(b"sitecustomize").unwrap();
+        assert!(package.matches(b"__init__.py") && package.matches(b"__init__.abi3.so"));
+        assert!(!package.matches(b"sitecustomize.py") && !package.matches(b"x.pth"));
+        let cache = package.inside(b"__pycache__").unwrap();
+        assert!(cache.matches(b"__init__.cpython-311.opt-1.pyc") && !cache.matches(b"__init__.py"));
+        let cache = site.inside(b"__pycache__").unwrap();
+        assert!(cache.matches(b"usercustomize.cpython-311.pyc") && !cache.matches(b"x.pth"));
+        assert!(cache.inside(b"__pycache__").is_none() && site.inside(b"numpy").is_none());
+        assert!(StartupNames::new(&["*.pth"]).unwrap().inside(b"sitecustomize").is_none());
+    }
+
+    #[test]
+    fn a_pair_is_of_one_stem() {
+        assert_eq!(switched_off_by(OsStr::new("a.b.start")), Some("a.b.pth".into()));
+        assert_eq!(switch_of(OsStr::new("a.pth")), Some("a.start".into()));
+        assert_eq!(switch_of(OsStr::new("a.start")), None);
     }
 }

@@ -3,6 +3,8 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use libc::{S_IFDIR, S_IFMT, S_ISVTX, S_IWGRP, S_IWOTH};
+
 /// The file of a program: an executable, or a script that an interpreter runs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Program {
@@ -36,6 +38,27 @@ pub enum Writers {
 }
 
 impl Writers {
+    /// Those who can change a file, or the entries of a directory, that has this owner, group and mode (`st_mode`).
+    #[must_use]
+    pub fn of(owner: u32, group: u32, mode: u32) -> Writers {
+        let by_owner = if owner == 0 { Writers::Root } else { Writers::User(owner) };
+        // In a sticky directory (/tmp) an entry is its owner's and the directory's owner's.
+        if mode & S_IFMT == S_IFDIR && mode & S_ISVTX != 0 {
+            return by_owner;
+        }
+        if mode & S_IWOTH != 0 {
+            return Writers::Others;
+        }
+        match (mode & S_IWGRP != 0, group) {
+            (false, _) => by_owner,
+            // With an access control list these bits are its mask, and anybody may be meant.
+            (true, 0) => Writers::Others,
+            // Where every user has a group of his own, as most distributions do it, the group has the user's number.
+            (true, group) if group == owner => by_owner,
+            (true, _) => Writers::Others,
+        }
+    }
+
     /// Those who can do it here or there.
     #[must_use]
     pub fn and(self, other: Writers) -> Writers {

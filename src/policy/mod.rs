@@ -31,7 +31,7 @@ pub use self::trust::{Environment, Owner};
 use std::sync::Arc;
 
 use self::rule::Paths;
-use crate::model::{Access, Decision, Reason, Request, Verdict};
+use crate::model::{Access, ContentSet, Decision, Reason, Request, Verdict};
 
 /// The rules, in the order in which they are asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,6 +56,12 @@ impl Policy {
     #[must_use]
     pub fn executables(&self) -> Vec<String> {
         self.rules.iter().flat_map(|rule| &rule.exe).map(|glob| glob.as_str().to_owned()).collect()
+    }
+
+    /// What a rule lets its writers bring; nothing, if there is no such rule.
+    #[must_use]
+    pub fn content_of(&self, rule: &str) -> ContentSet {
+        self.rules.iter().find(|known| &*known.name == rule).map_or(ContentSet::EMPTY, |rule| rule.content)
     }
 
     /// Whether some rule asks what started a process.

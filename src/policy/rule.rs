@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::{AccessSet, Environment, Owner, PathGlob};
-use crate::model::{Distrust, Program, Request, Script, Site, Subject, Verdict};
+use crate::model::{ContentSet, Distrust, Program, Request, Script, Site, Subject, Verdict};
 
 /// The prefixes whose interpreters and site directories form one environment: Debian's pip of `/usr/bin` installs
 /// into `/usr/local/lib`. Without a merged /usr some of it lies directly below the root.
@@ -47,6 +47,8 @@ pub struct Rule {
     pub containers: bool,
     /// What is asked for.
     pub access: AccessSet,
+    /// What its writers may bring, a limit that is asked after the rule has matched: what goes beyond it is held.
+    pub content: ContentSet,
     /// Where the rule is written.
     pub place: Place,
 }

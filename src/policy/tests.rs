@@ -30,6 +30,7 @@ fn rule(name: &str, verdict: Verdict) -> Rule {
         environment: Environment::CleanForUsers,
         containers: false,
         access: AccessSet::EMPTY.with(Access::Write),
+        content: ContentSet::ANY,
         place: Place { file: "test".into(), line: 1 },
     }
 }

@@ -88,24 +88,8 @@ fn program(tid: u32, file: &File, metadata: &Metadata, known: &KnownPrograms) ->
     Ok(Program { path, dev: metadata.dev(), ino: metadata.ino(), at_path, seen_as, writers })
 }
 
-/// Who, beside root, can change this file, or the entries of this directory.
 fn writers(file: &Metadata) -> Writers {
-    let owner = if file.uid() == 0 { Writers::Root } else { Writers::User(file.uid()) };
-    // In a sticky directory (/tmp) an entry is its owner's and the directory's owner's.
-    if file.is_dir() && file.mode() & libc::S_ISVTX != 0 {
-        return owner;
-    }
-    if file.mode() & libc::S_IWOTH != 0 {
-        return Writers::Others;
-    }
-    match (file.mode() & libc::S_IWGRP != 0, file.gid()) {
-        (false, _) => owner,
-        // With an access control list these bits are its mask, and anybody may be meant.
-        (true, 0) => Writers::Others,
-        // Where every user has a group of his own, as most distributions do it, the group has the user's number.
-        (true, group) if group == file.uid() => owner,
-        (true, _) => Writers::Others,
-    }
+    Writers::of(file.uid(), file.gid(), file.mode())
 }
 
 /// Opens without asking anybody: no permission event, no device, no FIFO.

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,13 +16,13 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::neighbours::Neighbours;
 use super::programs::{ProgramId, Programs};
-use super::sites::{SiteDir, SiteId, Sites, reach};
+use super::sites::{Guarded, Role, SiteDir, SiteId, Sites, reach};
 use super::tracked::Tracker;
 use crate::approvals::DirectoryId;
 use crate::audit::Counters;
 use crate::fanotify::wire::{Event, Info, Place};
-use crate::fanotify::{Changes, FileId, NotificationGroup, Opens, PermissionGroup};
-use crate::model::{Failure, Site, StartupNames};
+use crate::fanotify::{Changes, FileId, NotificationGroup, Opens, PermissionGroup, Pidfd};
+use crate::model::{Failure, StartupNames};
 use crate::quarantine::is_aside;
 
 /// How long a thread that nobody waits for reads notifications at a time, while others want the table.
@@ -30,12 +31,12 @@ const TURN: Duration = Duration::from_millis(20);
 const PURGE: usize = 64;
 
 /// Who did it, as far as the notification tells.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Author {
     /// Process id; 0 outside of the daemon's pid namespace.
     pub pid: u32,
     /// What tells that process from a later one with the same id; none if it was gone when the notification was read.
-    pub pidfd: Option<OwnedFd>,
+    pub pidfd: Option<Arc<Pidfd>>,
     /// When the notification had been read: what it tells happened before.
     pub read: Instant,
     /// When the queue was empty before: it happened after.
@@ -44,7 +45,8 @@ pub struct Author {
 
 impl Author {
     /// Somebody, before now.
-    fn unknown() -> Self {
+    #[must_use]
+    pub fn unknown() -> Self {
         let now = Instant::now();
         Author { pid: 0, pidfd: None, read: now, after: now }
     }
@@ -88,6 +90,15 @@ pub enum Notice {
         file: FileId,
         /// A directory where it has a name.
         site: SiteId,
+    },
+    /// A directory appeared in which code of a startup module may lie.
+    Subdirectory {
+        /// In which directory.
+        site: SiteId,
+        /// Under which name.
+        name: OsString,
+        /// By whom.
+        author: Author,
     },
     /// A startup file was removed.
     Removed {
@@ -165,17 +176,12 @@ impl Watch {
         self.state.lock()
     }
 
-    /// The names that make a startup file.
+    /// Whether an entry that has this name now, in a directory that seems to be this one, may have been opened as a
+    /// startup file: it has a startup name there, or has been taken aside by the guard.
     #[must_use]
-    pub fn startup(&self) -> &StartupNames {
-        &self.startup
-    }
-
-    /// Whether an entry that has this name now may have been opened as a startup file: it has a startup name, or has
-    /// been taken aside by the guard.
-    #[must_use]
-    pub fn may_be_startup(&self, name: &OsStr) -> bool {
-        self.startup.matches(name.as_bytes()) || is_aside(name)
+    pub fn may_be_startup(&self, dir: &Path, name: &OsStr) -> bool {
+        let site = self.sites.by_path(dir).and_then(|site| self.sites.get(site));
+        is_aside(name) || site.map_or_else(|| self.startup.matches(name.as_bytes()), |site| site.is_startup(name))
     }
 
     /// Starts to watch a directory's entries. The gate does not stand yet, so the files in it can be read without an
@@ -185,12 +191,12 @@ impl Watch {
     /// The mark cannot be placed.
     pub fn add_site(
         &self,
-        facts: Site,
+        guarded: Guarded,
         dir: File,
         file: FileId,
         approvals: DirectoryId,
     ) -> io::Result<Option<Arc<SiteDir>>> {
-        let Some(site) = self.sites.add(facts, dir, file, approvals) else { return Ok(None) };
+        let Some(site) = self.sites.add(guarded, dir, file, approvals) else { return Ok(None) };
         if let Err(error) = self.group.mark(Changes::Entries, &site.dir) {
             self.sites.remove(site.id);
             return Err(error);
@@ -275,7 +281,12 @@ impl Watch {
 
     fn apply(&self, state: &mut State, event: &Event<'_>, pidfd: Option<OwnedFd>) {
         let pid = event.pid.cast_unsigned();
-        let author = Author { pid, pidfd, read: Instant::now(), after: state.emptied };
+        let author = Author {
+            pid,
+            pidfd: pidfd.map(|pidfd| Arc::new(pidfd.into())),
+            read: Instant::now(),
+            after: state.emptied,
+        };
         let has = |flag: u64| event.mask & flag != 0;
         if has(libc::FAN_OPEN_EXEC) {
             state.programs.execute(pid, author.read);
@@ -298,14 +309,23 @@ impl Watch {
         if has(libc::FAN_DELETE_SELF | libc::FAN_MOVE_SELF)
             && let Some(site) = target.and_then(|file| self.sites.by_file(&file))
         {
+            // Whoever reads a file with a path line that led here is judged after this, and looks where it leads now.
+            if let Role::Target { of } = site.guarded.role {
+                state.tracker.loosen(of);
+            }
             self.send(state, Notice::SiteLost(site.id));
         }
         if has(libc::FAN_ONDIR) {
-            return; // a directory called x.pth is no startup file
+            // A directory called x.pth is no startup file.
+            if let Some(place) = new.or(entry.filter(|_| has(libc::FAN_CREATE))) {
+                self.subdirectory(state, &place, author);
+            }
+            return;
         }
         let startup_place = |place: Option<Place<'_>>| {
-            let place = place.filter(|place| self.startup.matches(place.name.as_bytes()))?;
-            Some((self.sites.by_file(&place.dir)?, place.name.to_owned()))
+            let place = place?;
+            let site = self.sites.by_file(&place.dir)?;
+            site.is_startup(place.name).then(|| (site, place.name.to_owned()))
         };
         if has(libc::FAN_RENAME) {
             let (from, to) = (startup_place(old), startup_place(new));
@@ -330,6 +350,19 @@ impl Watch {
             if pid != std::process::id() {
                 self.send(state, Notice::Removed { site: site.id, name, author });
             }
+        }
+    }
+
+    /// A directory got a name under which code of a startup module may lie in it. Nobody lists the directory that it
+    /// is in before it is guarded, too.
+    fn subdirectory(&self, state: &mut State, place: &Place<'_>, author: Author) {
+        let Some(site) = self.sites.by_file(&place.dir) else { return };
+        if site.guarded.startup.inside(place.name.as_bytes()).is_none() {
+            return;
+        }
+        let notice = Notice::Subdirectory { site: site.id, name: place.name.to_owned(), author };
+        if self.send(state, notice) {
+            state.tracker.queue_unseen(site.id);
         }
     }
 
@@ -377,11 +410,15 @@ impl Watch {
     /// Changes to the content of a tracked file.
     fn written(&self, state: &mut State, mask: u64, file: &FileId, pid: u32) {
         let Some(entry) = state.tracker.get_mut(file) else { return };
+        let is_ours = pid == std::process::id();
         if mask & libc::FAN_MODIFY != 0
-            && let Some(permit) = &mut entry.permit
-            && !permit.pids.contains(&pid)
+            && !is_ours
+            && !entry.permit.as_ref().is_some_and(|permit| permit.is_writer(pid))
         {
-            permit.tainted = true; // truncate(2) passes no gate
+            entry.approved = false; // truncate(2) passes no gate
+            if let Some(permit) = &mut entry.permit {
+                permit.tainted = true;
+            }
         }
         if mask & libc::FAN_CLOSE_WRITE != 0 {
             entry.writers = entry.writers.saturating_sub(1);
@@ -467,10 +504,10 @@ impl Watch {
         }
     }
 
-    /// Judges a file that was found in a directory as if it had just come, its author unknown.
-    pub fn track_unexplained(&self, site: &SiteDir, name: &OsStr, file: FileId) {
+    /// Has a file that was found in a directory judged as if it had just come from this author.
+    pub fn track_arrival(&self, site: &SiteDir, name: &OsStr, file: FileId, author: Author) {
         let mut state = self.lock();
-        self.appeared(&mut state, site, name, file, How::Renamed { from: None }, Author::unknown());
+        self.appeared(&mut state, site, name, file, How::Renamed { from: None }, author);
     }
 
     /// Forgets files that have had no startup name for a while, and takes their marks away. To be called when no

@@ -10,6 +10,7 @@
 
 mod drain;
 mod neighbours;
+mod permit;
 mod programs;
 mod quarantine;
 mod restore;
@@ -17,8 +18,9 @@ mod sites;
 mod tracked;
 
 pub use drain::{Arrival, Author, How, Notice, Watch};
+pub use permit::{Permit, Stage, Writer};
 pub use programs::ProgramId;
 pub use quarantine::{Quarantine, Quarantined};
 pub use restore::{restore, restore_quarantined};
-pub use sites::{SiteDir, SiteId, Sites, reach};
-pub use tracked::{Permit, Place, TrackedFile, Tracker};
+pub use sites::{Guarded, Role, SiteDir, SiteId, Sites, reach};
+pub use tracked::{Place, TrackedFile, Tracker};

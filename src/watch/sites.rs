@@ -22,13 +22,56 @@ use crate::model::{Site, StartupNames};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SiteId(pub usize);
 
-/// A guarded site directory.
+/// Why a directory is guarded.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// It is a site directory.
+    Site,
+    /// It is a subdirectory of a guarded one in which code of a startup module lies.
+    Inside {
+        /// The guarded directory.
+        of: SiteId,
+        /// Its name there.
+        name: OsString,
+    },
+    /// A path line of an approved startup file leads to it.
+    Target {
+        /// The directory of that file.
+        of: SiteId,
+    },
+}
+
+impl Role {
+    /// The directory because of which this one is guarded.
+    #[must_use]
+    pub fn of(&self) -> Option<SiteId> {
+        match self {
+            Role::Site => None,
+            Role::Inside { of, .. } | Role::Target { of } => Some(*of),
+        }
+    }
+}
+
+/// A directory to be guarded.
+#[derive(Clone, Debug)]
+pub struct Guarded {
+    /// Canonical path in the daemon's mount namespace.
+    pub path: PathBuf,
+    /// Why.
+    pub role: Role,
+    /// Which of its entries are startup files.
+    pub startup: StartupNames,
+    /// What the policy needs to know: of the site directory because of which it is guarded.
+    pub facts: Site,
+}
+
+/// A guarded directory.
 #[derive(Debug)]
 pub struct SiteDir {
     /// Its number.
     pub id: SiteId,
-    /// What the policy needs to know of it.
-    pub facts: Site,
+    /// What and why.
+    pub guarded: Guarded,
     /// The directory, open.
     pub dir: File,
     /// Its identity.
@@ -41,23 +84,29 @@ impl SiteDir {
     /// The path of an entry, for people.
     #[must_use]
     pub fn path_of(&self, name: &OsStr) -> PathBuf {
-        self.facts.path.join(name)
+        self.guarded.path.join(name)
     }
 
     /// The startup files' names that are in the directory now.
     ///
     /// # Errors
     /// The directory cannot be read.
-    pub fn startup_names(&self, startup: &StartupNames) -> io::Result<Vec<OsString>> {
+    pub fn startup_names(&self) -> io::Result<Vec<OsString>> {
         let mut names = Vec::new();
         for entry in fs::read_dir(fd_link(self.dir.as_fd()))? {
             let name = entry?.file_name();
-            if startup.matches(name.as_bytes()) {
+            if self.is_startup(&name) {
                 names.push(name);
             }
         }
         names.sort();
         Ok(names)
+    }
+
+    /// Whether an entry of that name is a startup file.
+    #[must_use]
+    pub fn is_startup(&self, name: &OsStr) -> bool {
+        self.guarded.startup.matches(name.as_bytes())
     }
 
     /// Opens an entry, never through a symbolic link.
@@ -128,15 +177,15 @@ impl Sites {
     }
 
     /// Adds a directory that is open already. `None` if it is guarded already.
-    pub fn add(&self, facts: Site, dir: File, file: FileId, approvals: DirectoryId) -> Option<Arc<SiteDir>> {
+    pub fn add(&self, guarded: Guarded, dir: File, file: FileId, approvals: DirectoryId) -> Option<Arc<SiteDir>> {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         if table.by_file.contains_key(&file) {
             return None;
         }
         let id = SiteId(table.by_id.len());
         table.by_file.insert(file, id);
-        table.by_path.insert(facts.path.clone(), id);
-        let site = Arc::new(SiteDir { id, facts, dir, file, approvals });
+        table.by_path.insert(guarded.path.clone(), id);
+        let site = Arc::new(SiteDir { id, guarded, dir, file, approvals });
         table.by_id.push(Some(Arc::clone(&site)));
         Some(site)
     }
@@ -167,6 +216,21 @@ impl Sites {
     #[must_use]
     pub fn by_path(&self, path: &Path) -> Option<SiteId> {
         self.table.read().unwrap_or_else(PoisonError::into_inner).by_path.get(path).copied()
+    }
+
+    /// The directories that are guarded because of this one.
+    #[must_use]
+    pub fn because_of(&self, id: SiteId) -> Vec<Arc<SiteDir>> {
+        let mut found = self.all();
+        found.retain(|site| site.guarded.role.of() == Some(id));
+        found
+    }
+
+    /// How many directories are guarded because of others.
+    #[must_use]
+    pub fn count_because_of_others(&self) -> usize {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.by_id.iter().flatten().filter(|site| site.guarded.role != Role::Site).count()
     }
 
     /// Every guarded directory.

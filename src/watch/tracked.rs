@@ -4,9 +4,9 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::permit::{Permit, Stage};
 use super::sites::SiteId;
 use crate::fanotify::FileId;
 
@@ -26,19 +26,6 @@ const MAX_NAMES: usize = 32;
 /// A site directory and a name in it.
 pub type Place = (SiteId, OsString);
 
-/// That a writer may write a file, and what would make its content somebody else's.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Permit {
-    /// The rule that permits it.
-    pub rule: Arc<str>,
-    /// The permitted processes.
-    pub pids: Vec<u32>,
-    /// The names for which it was given.
-    pub places: Vec<Place>,
-    /// Another process has changed the file meanwhile, or content that nobody permitted was in it before.
-    pub tainted: bool,
-}
-
 /// What is known of a tracked file.
 #[derive(Clone, Debug, Default)]
 pub struct TrackedFile {
@@ -50,14 +37,17 @@ pub struct TrackedFile {
     /// A probe has said that nobody writes, since when every writer has passed the gate. Until then a writer from
     /// before may be at work.
     pub probed: bool,
-    /// The permit under which it is being written.
+    /// The permit under which it is being written, until its content has been judged for good.
     pub permit: Option<Permit>,
     /// Opens for writing that were let through, ever: tells a probe whose answer has been overtaken.
     pub grants: u64,
     /// It was created, and the open that created it, if one did, has not been judged yet.
     pub fresh: bool,
-    /// Its content was approved under one of its names.
+    /// Its content was approved under one of its names, and nobody has changed it since who had no permit.
     pub approved: bool,
+    /// A path line of it leads to where nobody stands guard, because nothing was there yet. It is looked at again when
+    /// the file is read.
+    pub is_loose: bool,
     /// Notices about it that the gate has not dealt with.
     pub pending: u32,
     /// Whether it is a symbolic link or a special file: opening it raises no event that could be answered.
@@ -79,6 +69,12 @@ impl TrackedFile {
     #[must_use]
     pub fn is_final(&self) -> bool {
         self.marked && self.probed && self.writers == 0
+    }
+
+    /// Whether a judgement of its content is under way that may still approve it.
+    #[must_use]
+    pub fn is_unsettled(&self) -> bool {
+        self.pending > 0 || self.permit.as_ref().is_some_and(|permit| permit.stage != Stage::Beyond)
     }
 
     fn is_due(&self, now: Instant, grace: Duration) -> bool {
@@ -232,7 +228,13 @@ impl Tracker {
         entry.fresh = false;
         match (&mut entry.permit, permit) {
             (Some(old), Some(new)) => {
-                old.pids.extend(new.pids);
+                for writer in new.writers {
+                    if !old.is_writer(writer.pid) {
+                        old.writers.push(writer);
+                    }
+                }
+                old.content = old.content.and(new.content);
+                (old.stage, old.judged) = (Stage::Written, None);
                 old.places.extend(new.places);
                 old.tainted |= new.tainted;
                 old.rule = new.rule;
@@ -275,6 +277,21 @@ impl Tracker {
         entry.names.iter().filter(|place| self.occupants.get(*place) == Some(file)).cloned().collect()
     }
 
+    /// Whether somebody who opens that name gets this file: it has the name, or a symbolic link of the name leads to it.
+    #[must_use]
+    pub fn leads_to(&self, site: SiteId, name: &OsStr, file: &FileId) -> bool {
+        let place = (site, name.to_owned());
+        self.occupants.get(&place) == Some(file)
+            || self.files.get(file).is_some_and(|entry| entry.is_target && entry.names.contains(&place))
+    }
+
+    /// Has the path lines of every file in a directory looked at again when it is read.
+    pub fn loosen(&mut self, site: SiteId) {
+        for entry in self.files.values_mut().filter(|entry| entry.names.iter().any(|(of, _)| *of == site)) {
+            entry.is_loose = true;
+        }
+    }
+
     /// Starts the clock for a file that lost its last name. It stays tracked for a while: an opener may have looked
     /// it up under that name and not have reached the gate yet.
     fn lose_name(&mut self, file: &FileId) {
@@ -293,6 +310,16 @@ impl Tracker {
             entry.unseen_pending += 1;
             self.unseen.entry(site).or_default().came += 1;
         }
+    }
+
+    /// A notice about a directory in a directory is on its way to the gate.
+    pub fn queue_unseen(&mut self, site: SiteId) {
+        self.unseen.entry(site).or_default().came += 1;
+    }
+
+    /// That notice was dealt with.
+    pub fn settle_unseen(&mut self, site: SiteId) {
+        self.unseen.entry(site).or_default().settled += 1;
     }
 
     /// A notice about a file was dealt with.
@@ -363,8 +390,10 @@ impl Tracker {
 
 #[cfg(test)]
 mod tests {
+    use super::super::permit::Writer;
     use super::*;
     use crate::fanotify::Handle;
+    use crate::model::ContentSet;
 
     const SITE: SiteId = SiteId(0);
     const PID: u32 = 7;
@@ -472,7 +501,16 @@ mod tests {
     fn a_permit_is_tainted_by_whoever_has_none() {
         let mut tracker = Tracker::default();
         tracker.appear(file(1), SITE, OsStr::new("x.pth"), PID);
-        let permit = || Permit { rule: "pip".into(), pids: vec![7], places: vec![], tainted: false };
+        let writer = || Writer { pid: 7, process: None, subject: None };
+        let permit = || Permit {
+            rule: "pip".into(),
+            content: ContentSet::ANY,
+            writers: vec![writer()],
+            stage: Stage::Written,
+            judged: None,
+            places: vec![],
+            tainted: false,
+        };
         tracker.grant(&file(1), Some(permit()));
         tracker.grant(&file(1), Some(permit()));
         assert!(!tracker.get(&file(1)).unwrap().permit.as_ref().unwrap().tainted);

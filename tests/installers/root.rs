@@ -8,18 +8,27 @@ use std::path::{Path, PathBuf};
 use crate::sys;
 
 /// Run `work` on a thread with the private root; what it installs and mounts is gone when it returns.
+#[allow(dead_code, reason = "some bring files along")]
 pub(crate) fn in_private_root<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    in_private_root_with(|_| Ok(()), work)
+}
+
+/// The same, with what `bring` puts below the new root while the machine's can still be reached.
+pub(crate) fn in_private_root_with<T: Send>(
+    bring: impl FnOnce(&Path) -> std::io::Result<()> + Send,
+    work: impl FnOnce() -> T + Send,
+) -> T {
     let host = fs::metadata("/").unwrap().dev();
     let stage = tempfile::Builder::new().prefix("pthguard-root-").tempdir().unwrap();
     let made = sys::with_private_mounts(|| {
-        pivot(stage.path())?;
+        pivot(stage.path(), bring)?;
         assert_private(host);
         Ok(work())
     });
     made.unwrap_or_else(|error| panic!("blocked: no private root (overlay on /, tmpfs, pivot_root): {error}"))
 }
 
-fn pivot(stage: &Path) -> std::io::Result<()> {
+fn pivot(stage: &Path, bring: impl FnOnce(&Path) -> std::io::Result<()>) -> std::io::Result<()> {
     sys::mount(Some(Path::new("tmpfs")), stage, Some("tmpfs"), 0, "size=8g,mode=755")?;
     let [upper, work, root] = ["upper", "work", "root"].map(|name| stage.join(name));
     for dir in [&upper, &work, &root] {
@@ -38,6 +47,7 @@ fn pivot(stage: &Path) -> std::io::Result<()> {
     let inside = root.join(guard.strip_prefix("/").expect("an absolute path"));
     fs::create_dir_all(inside.parent().expect("a file in a directory"))?;
     fs::copy(guard, &inside)?;
+    bring(&root)?;
     let old = root.join("oldroot");
     fs::create_dir(&old)?;
     sys::pivot_root(&root, &old)?;

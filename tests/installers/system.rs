@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use crate::matrix::{Case, End, Matrix, Target};
 use crate::packages;
 use crate::tools::{Tools, prepare, tool, version};
+use pthguard::model::PackageSource;
+use pthguard::provenance::{DigestKind, Packaged, PackagedBytes, distribution_owner};
 
 pub(crate) fn operations(matrix: &mut Matrix, tools: &Tools) {
     matrix.group("dpkg", |matrix| dpkg(matrix, tools));
@@ -23,6 +25,14 @@ fn distribution(tools: &Tools) -> Target {
     Target { site: "/usr/lib/python3/dist-packages".into(), python: tools.python.clone(), uid: 0 }
 }
 
+/// The package that the database names for the startup file that has just been installed.
+fn assert_owner(target: &Target, package: &str, source: PackageSource, as_packaged: PackagedBytes) {
+    let path = target.site.join("demo.pth");
+    let bytes = fs::read(&path).unwrap();
+    let file = distribution_owner(Packaged { path: &path, bytes: &bytes }).expect("a package's file");
+    assert_eq!((&*file.package.to_string(), file.package.source, file.bytes), (package, source, as_packaged));
+}
+
 fn dpkg(matrix: &mut Matrix, tools: &Tools) {
     let target = distribution(tools);
     let work = Path::new("/srv/deb");
@@ -31,6 +41,7 @@ fn dpkg(matrix: &mut Matrix, tools: &Tools) {
     let apt = version(tool("apt-get").arg("--version"));
     let dpkg = version(tool("dpkg").arg("--version"));
     matrix.run(&Case::honest("dpkg", &dpkg, "-i", &target), tool("dpkg").arg("-i").arg(&one));
+    assert_owner(&target, "demo 1.0", PackageSource::Dpkg, PackagedBytes::Untold);
     let case = Case { end: End::Obeyed("/srv/demo-2.0"), ..Case::honest("apt", &apt, "install, an upgrade", &target) };
     matrix.run(&case, tool("apt-get").args(["install", "-y", "-qq"]).arg(&two));
     let case = Case { end: End::Absent, ..Case::honest("apt", &apt, "remove", &target) };
@@ -91,6 +102,7 @@ fn rpm(matrix: &mut Matrix, tools: &Tools) {
         command
     };
     matrix.run(&Case::honest("rpm", &rpm, "-U", &target), program().arg("-U").arg(&one));
+    assert_owner(&target, "demo 1.0-1", PackageSource::Rpm, PackagedBytes::Same(DigestKind::Sha256));
     let case = Case { end: End::Obeyed("/srv/demo-2.0"), ..Case::honest("rpm", &rpm, "-U, an upgrade", &target) };
     matrix.run(&case, program().arg("-U").arg(&two));
     let case = Case { end: End::Absent, ..Case::honest("rpm", &rpm, "-e", &target) };

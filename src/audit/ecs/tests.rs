@@ -35,6 +35,7 @@ fn names_are_those_of_the_interface() {
             "inode": "18446744073709551615",
             "size": 34
         },
+        "package": { "name": "evil", "version": "1.0", "type": "record" },
         "process": {
             "pid": 4242,
             "executable": "/usr/bin/python3.12",
@@ -58,7 +59,8 @@ fn names_are_those_of_the_interface() {
             "unit": "docker.service",
             "policy_generation": "g7-1f2e3d",
             "latency_us": 123,
-            "executes": true,
+            "content": "code",
+            "line": "import os; os.system(\"x\")",
             "old_path": "/srv/app/lib/python3.12/site-packages/evil.txt",
             "message": "moved to quarantine",
             "parents": ["/usr/bin/dash", "/usr/lib/systemd/systemd"],

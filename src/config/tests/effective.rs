@@ -119,7 +119,7 @@ fn any_rule_text() -> impl Strategy<Value = String> {
             "parent = [\"pip\"]\nscript = [\"-c\"]\n",
         ]),
         access,
-        prop::sample::select(vec!["", "content = \"any\"\n"]),
+        prop::sample::select(vec!["", "content = \"any\"\n", "content = [\"known\", \"paths\"]\n"]),
     )
         .prop_map(|(allow, name, exe, sites, more, access, content)| {
             let table = if allow { "allow" } else { "deny" };

@@ -125,7 +125,6 @@ fn keys_that_would_do_nothing_are_refused() {
     for (text, line) in [
         ("customise = true", 1),
         ("\n[protect]\ndiscover = true", 3),
-        ("[protect]\ncustomize = true", 2),
         ("[protect]\ncontainers = false", 2),
         ("[response]\non_violation = \"deny\"", 1),
     ] {

@@ -68,8 +68,16 @@ fn rules_say_what_they_are_about() {
             "f1:5: content limits what a writer brings",
         ),
         (
-            "[[allow]]\nname = \"x\"\nexe = [\"/x\"]\naccess = [\"write\"]\ncontent = [\"paths\"]\n",
-            "f1:5: content cannot be limited by this version",
+            "[[allow]]\nname = \"x\"\nexe = [\"/x\"]\naccess = [\"write\"]\ncontent = [\"safe\"]\n",
+            "f1:5: content: \"safe\" is not one of \"empty\", \"paths\", \"known\", \"imports\", \"code\"",
+        ),
+        (
+            "[[allow]]\nname = \"x\"\nexe = [\"/x\"]\naccess = [\"write\"]\ncontent = [\"broken\"]\n",
+            "f1:5: content: what stops an interpreter",
+        ),
+        (
+            "[[allow]]\nname = \"x\"\nexe = [\"/x\"]\naccess = [\"write\"]\ncontent = []\n",
+            "f1:5: content must be \"any\" or a list of",
         ),
     ] {
         let message = faults(rule);

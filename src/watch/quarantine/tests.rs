@@ -12,8 +12,8 @@ use nix::sys::time::TimeSpec;
 
 use super::*;
 use crate::approvals::{Approvals, prepare_directory};
-use crate::model::{ContentClass, Site};
-use crate::watch::{SiteId, restore_quarantined};
+use crate::model::{ContentClass, Site, StartupNames};
+use crate::watch::{Guarded, Role, SiteId, restore_quarantined};
 
 struct Stage {
     _dir: tempfile::TempDir,
@@ -35,7 +35,9 @@ fn stage() -> Stage {
     let directory = Directory { path: path.clone(), handle: file.handle.to_string() };
     let approvals = Approvals::open(&state).unwrap().directory(&directory);
     let facts = Site { path: path.clone(), owner: 0, prefix: dir.path().to_owned() };
-    let site = SiteDir { id: SiteId(0), facts, dir: open, file, approvals };
+    let startup = StartupNames::new(&["*.pth"]).unwrap();
+    let guarded = Guarded { path: path.clone(), role: Role::Site, startup, facts };
+    let site = SiteDir { id: SiteId(0), guarded, dir: open, file, approvals };
     let quarantine = Quarantine::open(&state, MAX_SIZE).unwrap();
     Stage { _dir: dir, path, state, site, quarantine }
 }

@@ -1,0 +1,191 @@
+//! What a startup file can do, beyond what its bytes say: where its path lines lead, whose it is, what it switches off.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use nix::fcntl::OFlag;
+
+use super::Guard;
+use crate::content::{KnownFiles, KnownOwner, classify};
+use crate::fanotify::group::fd_link;
+use crate::model::{ContentClass, Object, Package, Sha256, switched_off_by};
+use crate::provenance::{Ownership, Packaged, Target, TargetKind, distribution_owner, examine, recorded_owner};
+use crate::watch::SiteDir;
+
+/// The judgement of one file's content.
+#[derive(Clone, Debug)]
+pub(super) struct Judgement {
+    /// What it can do.
+    pub(super) class: ContentClass,
+    /// What it may turn out to do when the installation that it belongs to is complete.
+    pub(super) at_best: ContentClass,
+    /// The line that makes it so, shortened and escaped.
+    pub(super) line: Option<String>,
+    /// The package that says that it is its own.
+    pub(super) package: Option<Package>,
+    /// What a person should know beyond these.
+    pub(super) remark: Option<String>,
+    /// The path lines.
+    pub(super) paths: Vec<Vec<u8>>,
+}
+
+impl Judgement {
+    /// The judgement, for a record about the file.
+    pub(super) fn describe(&self, object: Object) -> Object {
+        Object { content: Some(self.class), line: self.line.clone(), package: self.package.clone(), ..object }
+    }
+
+    fn raise(&mut self, class: ContentClass, remark: String) {
+        self.class = self.class.max(class);
+        self.remark.get_or_insert(remark);
+    }
+}
+
+impl Guard {
+    /// Judges what a file says in its place; `rule` is the one that admitted its writer, and `is_over` says that the
+    /// writer's process has ended: what an installation still brings is not known before. Reads the directory and what
+    /// packages say of themselves: nobody must wait for it who is not patient.
+    pub(super) fn judge(
+        &self,
+        site: &SiteDir,
+        name: &OsStr,
+        bytes: &[u8],
+        rule: Option<&str>,
+        is_over: bool,
+    ) -> Judgement {
+        let findings = classify(name.as_bytes(), bytes);
+        let mut judgement = Judgement {
+            class: findings.class,
+            at_best: findings.class,
+            line: findings.line.map(|line| line.excerpt()),
+            package: None,
+            remark: None,
+            paths: findings.paths,
+        };
+        match findings.class {
+            ContentClass::Empty => self.judge_switch(site, name, &mut judgement),
+            ContentClass::Paths => judge_targets(site, &mut judgement),
+            ContentClass::Known => {
+                judgement.package = owner(site, name, bytes);
+                judge_namespaces(site, &findings.namespaces, is_over, &mut judgement);
+            }
+            ContentClass::Imports | ContentClass::Code => {
+                judge_owner(&self.known, site, name, bytes, rule, is_over, &mut judgement)
+            }
+            ContentClass::Broken => {}
+        }
+        judgement
+    }
+
+    /// An empty `.start` file runs nothing, and from Python 3.15 on switches off what the `.pth` file beside it runs.
+    fn judge_switch(&self, site: &SiteDir, name: &OsStr, judgement: &mut Judgement) {
+        let Some(other) = switched_off_by(name).filter(|other| site.open(other, OFlag::O_PATH).is_ok()) else { return };
+        let approved = self.parts.approvals.get(site.approvals, &other).and_then(|approval| approval.class);
+        if approved.is_none_or(ContentClass::executes) {
+            let remark = format!("switches off the import lines of {} (Python 3.15)", other.to_string_lossy());
+            judgement.raise(ContentClass::Imports, remark);
+            judgement.at_best = judgement.class;
+        }
+    }
+}
+
+/// Directories that are only added to the search path run nothing as long as nobody can put a `sitecustomize` there.
+fn judge_targets(site: &SiteDir, judgement: &mut Judgement) {
+    let (path, owner) = (&site.guarded.path, site.guarded.facts.owner);
+    let mut is_certain = false;
+    for line in std::mem::take(&mut judgement.paths) {
+        let target = examine(path, owner, &line);
+        if !target.harmless || is_vital(&target.path) {
+            is_certain |= target.kind != TargetKind::Missing;
+            judgement.raise(ContentClass::Imports, what_is_wrong(&target));
+        }
+        judgement.paths.push(line);
+    }
+    if is_certain {
+        judgement.at_best = judgement.class;
+    }
+}
+
+fn what_is_wrong(target: &Target) -> String {
+    let findings: Vec<String> = target.findings.iter().map(ToString::to_string).collect();
+    format!("path line {}: {}", crate::audit::escape_path(&target.path), findings.join(", "))
+}
+
+/// A directory of whose direct children every process opens some all the time. Guarding it would slow down the host, so
+/// nothing that leads there counts as harmless.
+pub(super) fn is_vital(path: &Path) -> bool {
+    ["sh", "libc.so.6", "ld.so.cache", "passwd", "null", "self"].iter().any(|name| path.join(name).exists())
+}
+
+/// setuptools' namespace lines run no Python code, and load an extension module that has the namespace's name. It may
+/// come later in the same installation.
+fn judge_namespaces(site: &SiteDir, namespaces: &[String], is_over: bool, judgement: &mut Judgement) {
+    if !is_over && judgement.package.is_none() {
+        judgement.class = ContentClass::Imports; // for now
+    }
+    for namespace in namespaces {
+        let relative = namespace.replace('.', "/");
+        let (above, last) = relative.rsplit_once('/').unwrap_or(("", &relative));
+        let inside = |directory: &str, module: &str| has_extension(site, directory, module);
+        if inside(above, last) || inside(&relative, "__init__") {
+            let remark = format!("loads an extension module called {namespace}");
+            judgement.raise(ContentClass::Imports, remark);
+            judgement.at_best = judgement.class;
+        }
+    }
+}
+
+fn has_extension(site: &SiteDir, directory: &str, module: &str) -> bool {
+    let Ok(entries) = fs::read_dir(fd_link(site.dir.as_fd()).join(directory)) else { return false };
+    let is_it = |name: &[u8]| {
+        let rest = name.strip_prefix(module.as_bytes());
+        rest.is_some_and(|rest| rest.starts_with(b".") && rest.ends_with(b".so"))
+    };
+    entries.flatten().any(|entry| is_it(entry.file_name().as_bytes()))
+}
+
+fn owner(site: &SiteDir, name: &OsStr, bytes: &[u8]) -> Option<Package> {
+    recorded_owner(&site.dir, name, Sha256::of(bytes)).package().cloned()
+}
+
+/// A listed file is known if the package that the list names owns it. RECORD comes last in an installation.
+fn judge_owner(
+    known: &KnownFiles,
+    site: &SiteDir,
+    name: &OsStr,
+    bytes: &[u8],
+    rule: Option<&str>,
+    is_over: bool,
+    judgement: &mut Judgement,
+) {
+    let sha256 = Sha256::of(bytes);
+    let ownership = recorded_owner(&site.dir, name, sha256);
+    judgement.package = ownership.package().cloned();
+    let Some(listed) = known.look_up(name, sha256) else { return };
+    judgement.at_best = ContentClass::Known;
+    let is_known = match (&listed.owner, &ownership) {
+        // What an installer makes itself no package lists. As long as one may still say so, it is not certain.
+        (KnownOwner::Writers(writers), Ownership::Nobody) => {
+            is_over && rule.is_some_and(|rule| writers.iter().any(|writer| writer == rule))
+        }
+        (KnownOwner::Package { .. }, Ownership::Owned(package)) => listed.is_owned_by(package),
+        // Nobody waits for what was found where nobody had watched.
+        (KnownOwner::Package { .. }, Ownership::Nobody) if rule.is_none() => {
+            let owner = distribution_owner(Packaged { path: &site.path_of(name), bytes });
+            judgement.package = owner.map(|owner| owner.package);
+            judgement.package.as_ref().is_some_and(|package| listed.is_owned_by(package))
+        }
+        (_, other) => {
+            if let Some(doubt) = other.doubt() {
+                judgement.remark = Some(doubt);
+            }
+            false
+        }
+    };
+    if is_known {
+        judgement.class = ContentClass::Known;
+    }
+}

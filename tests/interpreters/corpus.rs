@@ -1,0 +1,1 @@
+//! Published startup files, if there is a collection of them.
