@@ -47,6 +47,7 @@
 //! | programs | a minute to pass: which files are the policy's programs now? | disks |
 //! | listers | threads that have listed a site directory | their /proc |
 //! | audit | records | disks, sockets |
+//! | control | commands, one at a time | disks, packages' databases, and whoever asks for two seconds |
 //! | main | signals | no |
 //!
 //! # Rules of the hot path

@@ -15,17 +15,13 @@ use crate::model::Sha256;
 /// # Errors
 /// [`CommandError`]. Unless all of the files can be looked at, none is approved.
 pub fn approve(files: &[PathBuf], options: Options<'_>) -> Result<Outcome, CommandError> {
-    with_desk(options, |desk| {
-        let mut seen = Vec::new();
-        for file in files {
-            seen.push(desk.read(&resolve::file(file)?)?);
-        }
-        approve_seen(desk, seen, options)
-    })
+    let look = |desk: &dyn Desk| files.iter().map(|file| Ok(desk.read(&resolve::file(file)?)?)).collect();
+    approve_seen(with_desk(options, look)?, options)
 }
 
-/// Shows what was seen, asks, and approves exactly that.
-pub(super) fn approve_seen(desk: &dyn Desk, seen: Vec<Seen>, options: Options<'_>) -> Result<Outcome, CommandError> {
+/// Shows what was seen, asks, and approves exactly that. While somebody is asked the state is not locked: he may have
+/// gone to lunch, and a daemon want to start.
+pub(super) fn approve_seen(seen: Vec<Seen>, options: Options<'_>) -> Result<Outcome, CommandError> {
     let mut notes = io::stderr().lock();
     let (done, mut todo): (Vec<Seen>, Vec<Seen>) = seen.into_iter().partition(|seen| seen.is_approved);
     todo.sort_by(|a, b| a.path.cmp(&b.path));
@@ -48,18 +44,9 @@ pub(super) fn approve_seen(desk: &dyn Desk, seen: Vec<Seen>, options: Options<'_
         writeln!(io::stderr(), "nothing was approved")?;
         return Ok(Outcome::Finding);
     }
-    let by = Peer::this_process();
     let mut approved = Vec::new();
-    let mut failed = None;
-    for seen in &todo {
-        match desk.approve(&Shown::from(seen), &by) {
-            Ok(seen) => approved.push(seen),
-            Err(refusal) => {
-                failed = Some(refusal);
-                break;
-            }
-        }
-    }
+    let result =
+        if todo.is_empty() { Ok(()) } else { with_desk(options, |desk| approve_all(desk, &todo, &mut approved)) };
     let mut out = io::stdout().lock();
     if options.json {
         let items: Vec<_> = done.iter().chain(&approved).map(text::seen_item).collect();
@@ -69,7 +56,15 @@ pub(super) fn approve_seen(desk: &dyn Desk, seen: Vec<Seen>, options: Options<'_
             writeln!(out, "approved {}", escape_path(&seen.path))?;
         }
     }
-    failed.map_or(Ok(Outcome::Fine), |refusal| Err(refusal.into()))
+    result.map(|()| Outcome::Fine)
+}
+
+fn approve_all(desk: &dyn Desk, todo: &[Seen], approved: &mut Vec<Seen>) -> Result<(), CommandError> {
+    let by = Peer::this_process();
+    for seen in todo {
+        approved.push(desk.approve(&Shown::from(seen), &by)?);
+    }
+    Ok(())
 }
 
 /// Approves bytes under a name in every directory.
@@ -79,12 +74,12 @@ pub(super) fn approve_seen(desk: &dyn Desk, seen: Vec<Seen>, options: Options<'_
 pub fn approve_everywhere(name: &OsStr, sha256: Sha256, options: Options<'_>) -> Result<Outcome, CommandError> {
     let name = resolve::name(name)?;
     let shown = escape(name.as_encoded_bytes());
+    writeln!(io::stderr(), "{shown}\n  sha256    {sha256}\n  where     in every guarded directory, now and later")?;
+    if !is_confirmed("approve it?", options)? {
+        writeln!(io::stderr(), "nothing was approved")?;
+        return Ok(Outcome::Finding);
+    }
     with_desk(options, |desk| {
-        writeln!(io::stderr(), "{shown}\n  sha256    {sha256}\n  where     in every guarded directory, now and later")?;
-        if !is_confirmed("approve it?", options)? {
-            writeln!(io::stderr(), "nothing was approved")?;
-            return Ok(Outcome::Finding);
-        }
         desk.approve_everywhere(name, sha256, &Peer::this_process())?;
         let mut out = io::stdout().lock();
         if options.json {

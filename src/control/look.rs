@@ -8,7 +8,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use nix::fcntl::{OFlag, openat, readlinkat};
+use nix::fcntl::{AT_FDCWD, OFlag, OpenHow, ResolveFlag, openat, openat2, readlinkat};
 use nix::sys::stat::Mode;
 
 use super::desk::{Name, Refusal, Seen, Why};
@@ -50,8 +50,10 @@ impl Place {
 /// [`Refusal`]: the path names no file, or the directory is not there.
 pub fn place(path: &Path) -> Result<Place, Refusal> {
     let (parent, name) = split(path)?;
-    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_NOFOLLOW;
-    let dir = File::options().read(true).custom_flags(flags).open(parent).map_err(|error| missing(parent, &error))?;
+    // Who can exchange a directory on the way for a link must not choose where it leads.
+    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let how = OpenHow::new().flags(flags).resolve(ResolveFlag::RESOLVE_NO_SYMLINKS);
+    let dir = openat2(AT_FDCWD, parent, how).map(File::from).map_err(|errno| missing(parent, &errno.into()))?;
     let handle = FileId::of(&dir).map_err(|error| Refusal::system(parent, error))?.handle.to_string();
     Ok(Place { dir, directory: Directory { path: parent.to_owned(), handle }, name: name.to_owned() })
 }

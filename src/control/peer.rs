@@ -56,7 +56,10 @@ impl Peer {
         let login_uid = fs::read_to_string(format!("/proc/{pid}/loginuid")).ok();
         let login_uid = login_uid.and_then(|text| text.trim().parse().ok()).filter(|uid| *uid != NO_LOGIN);
         let mut argv = Vec::new();
-        if let Ok(file) = fs::File::open(format!("/proc/{pid}/cmdline")) {
+        // Of root's processes alone: anybody's could lie in memory that a file server of his own never hands out.
+        if uid == 0
+            && let Ok(file) = fs::File::open(format!("/proc/{pid}/cmdline"))
+        {
             let _ = file.take(MAX_ARGV).read_to_end(&mut argv); // what could be read is shown
         }
         let argv = argv.strip_suffix(b"\0").unwrap_or(&argv);

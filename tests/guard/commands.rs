@@ -1,7 +1,7 @@
 //! The commands that change approvals, while the guard runs: at once, for root, and for nobody else.
 
 use std::fs;
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -187,7 +187,7 @@ fn only_root_is_listened_to() {
             stream.set_read_timeout(Some(SOON)).unwrap();
             let _ = stream.write_all(request.as_bytes()); // it may be refused before it is read
             let mut answer = String::new();
-            stream.read_to_string(&mut answer).map(|_| answer)
+            BufReader::new(stream).read_line(&mut answer).map(|_| answer)
         })
         .join()
         .unwrap()
