@@ -2,6 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io::{Read, Write};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -124,6 +125,12 @@ fn what_was_exchanged_since_it_was_shown_is_refused() {
     fs::remove_file(&stage.site).unwrap();
     fs::rename(stage.root().join("aside"), &stage.site).unwrap();
     fs::write(&path, "/opt/harmless\n").unwrap();
+    fs::rename(stage.root().join("lib"), stage.root().join("lib2")).unwrap();
+    symlink("lib2", stage.root().join("lib")).unwrap();
+    assert!(desk.approve(&shown, &by).is_err(), "a link above it");
+    fs::remove_file(stage.root().join("lib")).unwrap();
+    fs::rename(stage.root().join("lib2"), stage.root().join("lib")).unwrap();
+    fs::write(&path, "/opt/harmless\n").unwrap();
     desk.approve(&shown, &by).unwrap();
     access.finish().unwrap();
 }
@@ -164,6 +171,50 @@ fn hostile_names_and_lines_do_not_reach_the_terminal() {
     assert_eq!(json.items().len(), 2);
     stage.run(&["revoke"], &[&path]).expect(0);
     assert_eq!(stage.run(&["approvals", "--json"], &[]).items().len(), 1);
+}
+
+/// A `.pth` file is approved together with the `.start` file that can be opened beside it (PEP 829).
+#[test]
+fn a_pair_is_approved_together() {
+    let stage = Stage::new();
+    let (pth, start) = (stage.write("x.pth", PAYLOAD), stage.write("x.start", "pkg:main\n"));
+    let companion = || {
+        let store = stage.open_store();
+        let (id, _) = stage.directory(&store);
+        store.get(id, OsStr::new("x.pth")).unwrap().companion
+    };
+    stage.run(&["approve", "--yes"], &[&pth]).expect(0);
+    assert_eq!(companion(), None, "nobody can open the other one");
+    stage.run(&["approve", "--yes"], &[&start]).expect(0);
+    assert_eq!(companion(), Some(Sha256::of(b"pkg:main\n")));
+    let done = stage.run(&["approve"], &[&pth]).expect(0);
+    assert!(done.said.contains("is approved as it is"), "{}", done.said);
+    // Without it the .pth file does something else than what was approved, and has to be approved anew.
+    fs::remove_file(&start).unwrap();
+    stage.run(&["approve"], &[&pth]).expect(2);
+    stage.run(&["approve", "--yes"], &[&pth]).expect(0);
+    assert_eq!(companion(), None);
+}
+
+/// Somebody who is asked may take his time: meanwhile the daemon must be able to start.
+#[test]
+fn the_state_is_not_locked_while_somebody_is_asked() {
+    let stage = Stage::new();
+    let path = stage.write("x.pth", PAYLOAD);
+    let (mut asking, mut output) = stage.spawn_on_terminal(&["approve"], &path);
+    let mut shown = Vec::new();
+    while !shown.ends_with(b"[y/N] ") {
+        let mut byte = [0];
+        assert_eq!(output.read(&mut byte).unwrap(), 1, "{}", String::from_utf8_lossy(&shown));
+        shown.push(byte[0]);
+    }
+    drop(pthguard::approvals::Instance::lock_now(&stage.state).unwrap());
+    fs::write(&path, "import other\n").unwrap();
+    asking.stdin.take().unwrap().write_all(b"y\n").unwrap();
+    output.read_to_end(&mut shown).unwrap();
+    assert_eq!(asking.wait().unwrap().code(), Some(2));
+    assert!(String::from_utf8_lossy(&shown).contains("it has changed since it was shown"), "{shown:?}");
+    assert!(!stage.is_approved("x.pth", PAYLOAD) && !stage.is_approved("x.pth", "import other\n"));
 }
 
 #[test]

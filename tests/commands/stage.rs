@@ -2,10 +2,10 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::io::Write;
+use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use pthguard::approvals::{Approval, Approvals, Directory, DirectoryId, Held, Metadata, prepare_directory};
 use pthguard::control::{Place, place};
@@ -118,14 +118,23 @@ impl Stage {
 
     /// Runs a command on a terminal where somebody types this.
     pub(crate) fn run_on_terminal(&self, words: &[&str], path: &Path, typed: &str) -> Done {
+        let (mut child, mut output) = self.spawn_on_terminal(words, path);
+        child.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
+        let mut out = String::new();
+        output.read_to_string(&mut out).unwrap();
+        Done { status: child.wait().unwrap().code().unwrap_or(-1), out, said: String::new() }
+    }
+
+    /// A command on a terminal: what is written to its input is typed there, what it shows can be read.
+    pub(crate) fn spawn_on_terminal(&self, words: &[&str], path: &Path) -> (Child, ChildStdout) {
         const SPAWN: &str = "import os, pty, sys; sys.exit(os.WEXITSTATUS(pty.spawn(sys.argv[1:])))";
         let command = self.command(words, &[path]);
         let mut python = Command::new("/usr/bin/python3");
         python.args(["-I", "-S", "-c", SPAWN]).arg(command.get_program()).args(command.get_args());
-        python.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        python.stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut python = python.spawn().expect("blocked: /usr/bin/python3 is needed");
-        python.stdin.take().unwrap().write_all(typed.as_bytes()).unwrap();
-        Done::of(python.wait_with_output().unwrap())
+        let output = python.stdout.take().unwrap();
+        (python, output)
     }
 
     pub(crate) fn records(&self, action: &str) -> Vec<Value> {

@@ -101,6 +101,24 @@ fn approved_is_readable_at_once_and_revoked_is_not() {
     assert!(!place.path().join("state/control").exists(), "the socket is left behind");
 }
 
+/// A `.pth` file that was approved beside a `.start` file does something else without it, and is not read then.
+#[test]
+fn revoking_one_of_a_pair_does_not_switch_on_the_other() {
+    let place = Place::new();
+    let _guard = guard_with_planted(&place, &["pair.pth", "pair.start"]);
+    let [pth, start] = ["pair.pth", "pair.start"].map(|name| place.venvs[0].site.join(name));
+    expect(pthguard(&place, &["approve", "--yes"], Some(&pth)), 0);
+    assert!(!is_denied(&pth) && is_denied(&start));
+    expect(pthguard(&place, &["approve", "--yes"], Some(&start)), 0);
+    assert!(!is_denied(&pth) && !is_denied(&start));
+    expect(pthguard(&place, &["revoke"], Some(&start)), 0);
+    assert!(is_denied(&pth) && is_denied(&start));
+    let done = expect(pthguard(&place, &["approve"], Some(&pth)), 2);
+    assert!(!done.stderr.contains("is approved as it is"), "{}", done.stderr);
+    expect(pthguard(&place, &["approve", "--yes"], Some(&pth)), 0);
+    assert!(!is_denied(&pth) && is_denied(&start));
+}
+
 /// A revoked file does not come back when somebody replaces it.
 #[test]
 fn revoked_stays_revoked() {
