@@ -21,7 +21,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub enum Access {
     /// No daemon runs; the lock is held as long as this lives.
-    Offline(Offline),
+    Offline(Box<Offline>),
     /// The daemon does it.
     Daemon(Remote),
 }
@@ -38,7 +38,7 @@ impl Access {
         loop {
             let dir = StateDir::open(state).map_err(|error| no_state(state, &error))?;
             let taken = match Instance::lock_now(state) {
-                Ok(lock) => return Ok(Access::Offline(Offline::open(config, lock)?)),
+                Ok(lock) => return Ok(Access::Offline(Box::new(Offline::open(config, lock)?))),
                 Err(taken @ Taken::By { .. }) => taken,
                 Err(Taken::State(error)) => return Err(Refusal::new(Why::System, error.to_string())),
             };
@@ -58,7 +58,7 @@ impl Access {
     #[must_use]
     pub fn desk(&self) -> &dyn Desk {
         match self {
-            Access::Offline(desk) => desk,
+            Access::Offline(desk) => desk.as_ref(),
             Access::Daemon(desk) => desk,
         }
     }
@@ -85,12 +85,12 @@ pub fn check_state(state: &Path) -> Result<(), Refusal> {
 
 fn no_state(state: &Path, error: &io::Error) -> Refusal {
     let state = escape_path(state);
-    let hint = match error.kind() {
-        io::ErrorKind::NotFound => {
-            "; `state.dir` in the policy says where it is, and the daemon makes it when it first starts"
-        }
-        io::ErrorKind::PermissionDenied => "; it must be root's alone, and this command be run by root",
-        _ => "",
+    let hint = if error.kind() == io::ErrorKind::NotFound {
+        "; `state.dir` in the policy says where it is, and the daemon makes it when it first starts"
+    } else if error.kind() == io::ErrorKind::PermissionDenied {
+        "; it must be root's alone, and this command be run by root"
+    } else {
+        ""
     };
     Refusal::new(Why::System, format!("the state directory {state} cannot be used: {error}{hint}"))
 }
