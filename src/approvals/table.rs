@@ -19,8 +19,11 @@ pub(super) struct Table {
 #[derive(Debug, Default)]
 struct Names {
     approved: HashMap<OsString, Approved>,
-    held: HashMap<OsString, (u64, Held)>,
+    held: HashMap<OsString, HeldAs>,
 }
+
+/// A held file and the how manyth it was.
+type HeldAs = (u64, Held);
 
 #[derive(Clone, Debug)]
 struct Approved {
@@ -40,7 +43,7 @@ struct Everywhere {
 #[derive(Debug, Default)]
 pub(super) struct Undo {
     approved: Option<(usize, OsString, Option<Approved>)>,
-    held: Vec<(usize, OsString, Option<(u64, Held)>)>,
+    held: Vec<(usize, OsString, Option<HeldAs>)>,
     everywhere: Option<(OsString, Option<Vec<Everywhere>>)>,
 }
 
@@ -235,13 +238,13 @@ impl Table {
         undo.approved = Some((at, file.name.clone(), before));
     }
 
-    fn set_held(&mut self, file: &Place, held: Option<(u64, Held)>, undo: &mut Undo) {
+    fn set_held(&mut self, file: &Place, held: Option<HeldAs>, undo: &mut Undo) {
         let at = self.directory(&file.directory).0;
         let before = self.put_held(at, file.name.clone(), held);
         undo.held.push((at, file.name.clone(), before));
     }
 
-    fn put_held(&mut self, at: usize, name: OsString, held: Option<(u64, Held)>) -> Option<(u64, Held)> {
+    fn put_held(&mut self, at: usize, name: OsString, held: Option<HeldAs>) -> Option<HeldAs> {
         let is_held = held.is_some();
         let before = put(&mut self.directories.get_mut(at)?.1.held, name, held);
         self.held = self.held + usize::from(is_held) - usize::from(before.is_some());

@@ -9,6 +9,7 @@ mod excerpt;
 mod imports;
 mod known;
 mod namespace;
+mod overlay;
 mod pth;
 mod rules;
 mod source;
@@ -18,6 +19,7 @@ mod version;
 
 pub use excerpt::Line;
 pub use known::{KnownFiles, KnownOwner, ListError, Listed};
+pub use overlay::overlaid;
 pub use pth::MAX_TOLD;
 pub use version::VersionSet;
 
@@ -26,10 +28,9 @@ use crate::model::ContentClass;
 /// What a file says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Findings {
-    /// What it can do, by name and bytes alone. Two classes are less certain than the others and must be held against the
-    /// directory: [`ContentClass::Paths`] becomes `Imports` when a target holds a `sitecustomize` or `usercustomize`
-    /// ([`Findings::paths`]), and [`ContentClass::Known`] when an extension module has the name of a namespace
-    /// ([`Findings::namespaces`]).
+    /// What it can do, by name and bytes alone. It must be held against the directory, whatever it is: at least `Imports`
+    /// when a target of [`Findings::paths`] holds a `sitecustomize` or `usercustomize` (a `known` file can have paths,
+    /// too), or an extension module has the name of one of [`Findings::namespaces`].
     pub class: ContentClass,
     /// The first line that is of this class; none if nothing is executed or refused.
     pub line: Option<Line>,

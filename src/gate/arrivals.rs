@@ -275,10 +275,14 @@ impl Guard {
             let written = Written { site, name, file, content: &content, metadata };
             let Some(stage) = self.settle(written, &permit, is_at_work) else { return };
             permit.stage = stage;
-            self.awaiting.add(*file, &permit);
         }
+        let awaited = (permit.stage != Stage::Written).then(|| permit.clone());
         if let Some(entry) = self.parts.watch.tracker().get_mut(file) {
             entry.permit = Some(permit);
+        }
+        // Not before the permit is in its place: whoever looks for files to wait for passes over those without one.
+        if let Some(permit) = awaited {
+            self.awaiting.add(*file, &permit);
         }
     }
 

@@ -307,7 +307,7 @@ impl Watch {
             }
         }
         if has(libc::FAN_DELETE_SELF | libc::FAN_MOVE_SELF)
-            && let Some(site) = target.and_then(|file| self.sites.by_file(&file))
+            && let Some(site) = itself(target, entry).and_then(|file| self.sites.by_file(&file))
         {
             // Whoever reads a file with a path line that led here is judged after this, and looks where it leads now.
             if let Role::Target { of } = site.guarded.role {
@@ -558,6 +558,11 @@ impl Watch {
         }
         is_sent
     }
+}
+
+/// What an event about an object itself is about. A directory is told as its own entry `.` (fanotify(7)).
+fn itself(target: Option<FileId>, entry: Option<Place<'_>>) -> Option<FileId> {
+    entry.filter(|place| place.name == ".").map(|place| place.dir).or(target)
 }
 
 impl AsFd for Watch {

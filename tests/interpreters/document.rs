@@ -98,8 +98,9 @@ pub(crate) fn section(name: &str) -> String {
 pub(crate) fn hold(rows: &[Row], totals: Totals) {
     let Totals { files, called, cautious } = totals;
     let mut text = format!(
-        "{files} files. The classifier says of {called} that they execute something; {cautious} of these no interpreter of the \
-         table executed.\n\n| CPython | locale | executed | paths taken | does not start | less said than done |\n\
+        "{files} files. The classifier says of {called} that they execute something; in {cautious} of these no interpreter of the \
+         table got as far as a payload (a line that cannot be compiled, an entry point that cannot be found).\n\n\
+         | CPython | locale | executed | paths taken | does not start | less said than done |\n\
          | --- | --- | --- | --- | --- | --- |\n"
     );
     if writes() {

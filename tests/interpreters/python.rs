@@ -90,7 +90,7 @@ impl Python {
     pub(crate) fn ask(&self, root: &Path, locales: &Path, locale: Locale) -> Running {
         let answers = root.with_file_name(format!("answers-{}-{locale:?}", self.version));
         let mut command = limited(&self.program);
-        command.args(["-I", "-S", "-B", "-X", if locale == Locale::Mixed { "utf8=1" } else { "utf8=0" }]);
+        command.args(["-I", "-S", "-B", "-X", if locale == Locale::Latin1 { "utf8=0" } else { "utf8=1" }]);
         command.args([&root.with_file_name("runner.py"), root, &answers]);
         command.stdout(Stdio::null()).stderr(fs::File::create(errors_of(&answers)).unwrap());
         command.env_clear().env("PATH", env::var_os("PATH").unwrap_or_default());

@@ -2,7 +2,7 @@
 // Only those count: what the test harness writes elsewhere does not.
 //
 //   FAULT_AT    which call, from 1
-//   FAULT_HOW   die: end before it; half: a write is done by half, then end; fail: this call fails with ENOSPC;
+//   FAULT_HOW   die: end before it; half: a write is done by half, then end; fail: this call fails with ENOSPC, a write half-way;
 //               full: this and all later ones fail
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -82,11 +82,13 @@ static enum fate fate(int counts)
 ssize_t write(int fd, const void *bytes, size_t length)
 {
     enum fate f = fate(fd_counts(fd));
-    if (f == FAILS)
-        return -1;
-    if (f == HALF) {
+    if (f == HALF || (f == FAILS && !strcmp(getenv("FAULT_HOW"), "fail")))
         REAL(write)(fd, bytes, length / 2);
+    if (f == HALF)
         _exit(DEAD);
+    if (f == FAILS) {
+        errno = ENOSPC;
+        return -1;
     }
     return REAL(write)(fd, bytes, length);
 }

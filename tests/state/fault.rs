@@ -1,8 +1,10 @@
 //! Runs one of the ignored tests of this binary in a process of its own, with a fault.
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::OnceLock;
+use std::time::{Duration, Instant};
 
 /// What happens at the Nth change.
 #[derive(Clone, Copy, Debug)]
@@ -43,27 +45,49 @@ const DEAD: i32 = 86;
 /// In this process's environment, where the child finds what it works on.
 pub(crate) const PLACE: &str = "STATE_TEST_PLACE";
 
+/// How long a child may take: some thousand times what it needs.
+const LIMIT: Duration = Duration::from_secs(60);
+
 /// More changes than any of the scripts makes.
 const TOO_MANY: usize = 2000;
 
 /// Runs the ignored test `script` with the `at`th change below `place`/state or `place`/site gone wrong.
 pub(crate) fn run(script: &str, place: &Path, fault: Fault, at: usize) -> Ended {
-    let child = Command::new(std::env::current_exe().unwrap())
-        .args([script, "--exact", "--ignored", "--nocapture", "--test-threads=1"])
-        .env(PLACE, place)
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command
         .env("LD_PRELOAD", library())
         .env("FAULT_BELOW", place.join("s")) // state, site
         .env("FAULT_HOW", fault.word())
-        .env("FAULT_AT", at.to_string())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .output()
-        .unwrap();
+        .env("FAULT_AT", at.to_string());
+    let child = child(&mut command, script, place);
     match child.status.code() {
         Some(0) => Ended::Whole,
         Some(DEAD) => Ended::Killed,
         other => panic!("{fault:?} at {at}: {other:?}: {}", String::from_utf8_lossy(&child.stderr)),
     }
+}
+
+/// Runs an ignored test of this binary in a process of its own, with a time limit.
+pub(crate) fn child(command: &mut Command, script: &str, place: &Path) -> Output {
+    command.args([script, "--exact", "--ignored", "--nocapture", "--test-threads=1"]).env(PLACE, place);
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut said = child.stderr.take().unwrap();
+    let reader = std::thread::spawn(move || {
+        let mut text = Vec::new();
+        said.read_to_end(&mut text).map(|_| text)
+    });
+    let end = Instant::now() + LIMIT;
+    let status = loop {
+        match child.try_wait().unwrap() {
+            Some(status) => break status,
+            None if Instant::now() < end => std::thread::park_timeout(Duration::from_millis(1)),
+            None => {
+                child.kill().unwrap();
+                panic!("{script} still ran after {LIMIT:?}");
+            }
+        }
+    };
+    Output { status, stdout: Vec::new(), stderr: reader.join().unwrap().unwrap() }
 }
 
 /// How many changes a script makes when nothing goes wrong. Each run begins in a place that `prepare` has made.

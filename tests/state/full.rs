@@ -5,24 +5,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::fault::{child, place};
 use pthguard::approvals::{Approval, Approvals, Directory, Metadata, Xattrs, prepare_directory};
 use pthguard::model::{Origin, Sha256};
 
-/// A file system of its own, of one megabyte.
+/// A file system of its own, of one megabyte, in a private mount namespace: it is gone with the process.
 struct Disk {
     path: PathBuf,
-    _dir: tempfile::TempDir,
 }
 
 impl Disk {
-    fn mount() -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("disk");
-        fs::create_dir(&path).unwrap();
+    fn mount(path: PathBuf) -> Self {
         let mounted =
             Command::new("mount").args(["-t", "tmpfs", "-o", "size=1m,mode=700", "tmpfs"]).arg(&path).status();
         assert!(mounted.is_ok_and(|status| status.success()), "blocked: mounting a tmpfs needs root");
-        Disk { path, _dir: dir }
+        Disk { path }
     }
 
     /// Leaves so many bytes.
@@ -32,12 +29,6 @@ impl Disk {
             stat.blocks_available() * stat.fragment_size()
         };
         fs::write(self.path.join("filler"), vec![1; usize::try_from(free - but).unwrap()]).unwrap();
-    }
-}
-
-impl Drop for Disk {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("--lazy").arg(&self.path).status();
     }
 }
 
@@ -58,7 +49,18 @@ fn leftovers(state: &Path) -> Vec<String> {
 
 #[test]
 fn on_a_full_disk_nothing_is_approved_and_nothing_is_lost() {
-    let disk = Disk::mount();
+    let dir = tempfile::tempdir().unwrap();
+    let mut unshare = Command::new("unshare");
+    unshare.args(["--mount", "--propagation", "private", "--"]).arg(std::env::current_exe().unwrap());
+    let child = child(&mut unshare, "full::script", dir.path());
+    assert!(child.status.success(), "{}", String::from_utf8_lossy(&child.stderr));
+    assert!(fs::read_dir(dir.path()).unwrap().next().is_none(), "the disk was mounted where everybody sees it");
+}
+
+#[test]
+#[ignore = "the other test runs it, in a mount namespace of its own"]
+fn script() {
+    let disk = Disk::mount(place());
     let state = disk.path.join("state");
     prepare_directory(&state).unwrap();
     let store = Approvals::open(&state).unwrap();

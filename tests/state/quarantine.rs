@@ -25,7 +25,9 @@ fn site(place: &Path) -> SiteDir {
     let scratch = tempfile::tempdir().unwrap();
     let directory = Directory { path: path.clone(), handle: file.handle.to_string() };
     let approvals = Approvals::open(scratch.path()).unwrap().directory(&directory);
-    SiteDir { id: SiteId(0), facts: Site { path, prefix: place.into(), owner: 0 }, dir, file, approvals }
+    let facts = Site { path: path.clone(), prefix: place.into(), owner: 0 };
+    let startup = StartupNames::new(&["*.pth"]).unwrap();
+    SiteDir { id: SiteId(0), guarded: Guarded { path, role: Role::Site, startup, facts }, dir, file, approvals }
 }
 
 fn quarantine(place: &Path) -> Quarantine {
@@ -70,7 +72,6 @@ fn take_script() {
 fn goes_through(bytes: &[u8], faults: &[Fault]) {
     const CHILD: &str = "quarantine::take_script";
     let changes = count(CHILD, || prepare(bytes));
-    println!("{changes} changes");
     for (fault, at) in faults.iter().flat_map(|fault| (1..=changes).map(move |at| (*fault, at))) {
         let dir = prepare(bytes);
         let place = dir.path();
@@ -124,7 +125,6 @@ fn putting_back_is_whole_or_not_at_all() {
         dir
     };
     let changes = count(CHILD, taken);
-    println!("{changes} changes");
     for fault in [Fault::Die, Fault::Half, Fault::Fail, Fault::Full] {
         for at in 1..=changes {
             let dir = taken();

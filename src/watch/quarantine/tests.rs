@@ -49,7 +49,7 @@ impl Stage {
         let why = Why { reason: "no-rule", class: Some(ContentClass::Code), author: &author };
         match self.quarantine.take(&self.site, name, &file, &why).unwrap() {
             Quarantined::Kept(id) => self.note(&id),
-            other => panic!("{other:?}"),
+            other @ (Quarantined::Removed | Quarantined::Elsewhere) => panic!("{other:?}"),
         }
     }
 
