@@ -177,7 +177,8 @@ mod tests {
             let after = got.last().map(HeldFile::key);
             let page = Page::of(all.clone(), after.as_ref(), HeldFile::key);
             assert!(to_line(&Answer::Held(page.clone())).unwrap().len() < MAX_ANSWER);
-            (got.extend(page.items), pages += 1).1;
+            got.extend(page.items);
+            pages += 1;
             if !page.more {
                 break;
             }
