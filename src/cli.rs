@@ -1,10 +1,14 @@
 //! The command line.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use clap::{ArgGroup, Parser, Subcommand, ValueEnum};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
-use crate::model::{Access, Mode};
+use crate::commands::parse_age;
+use crate::model::{Access, Mode, Sha256};
+use crate::quarantine::Id;
 
 /// Keeps attackers out of Python's start-up path.
 ///
@@ -85,6 +89,138 @@ pub enum Command {
         /// Answer in JSON
         #[arg(long)]
         json: bool,
+    },
+    /// Show startup files and, after a yes, approve them as they are
+    #[command(group(ArgGroup::new("what").required(true).args(["files", "sha256"])))]
+    Approve {
+        /// Startup files in guarded directories
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Or bytes
+        #[command(flatten)]
+        everywhere: Everywhere,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        /// What most commands can be told
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Take approvals back: from now on nobody reads the file
+    #[command(group(ArgGroup::new("what").required(true).args(["files", "sha256"])))]
+    Revoke {
+        /// Startup files, which need not be there any more
+        #[arg(value_name = "FILE")]
+        files: Vec<PathBuf>,
+        /// Or bytes
+        #[command(flatten)]
+        everywhere: Everywhere,
+        /// Read this policy file instead of those under /etc/pthguard: it says where the state is
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Print what is approved
+    Approvals {
+        /// Print what is held instead: written under a rule that does not cover it. Exit status 1: there is something
+        #[arg(long)]
+        held: bool,
+        /// What most commands can be told
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Show everything that is held in directories and, after a yes, approve it
+    Baseline {
+        /// Guarded directories
+        #[arg(value_name = "DIR", required = true)]
+        directories: Vec<PathBuf>,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        /// What most commands can be told
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Look at what was taken out of guarded directories, put it back, remove it
+    #[command(subcommand)]
+    Quarantine(QuarantineCommand),
+}
+
+/// What most commands can be told.
+#[derive(Debug, Args)]
+pub struct Common {
+    /// Read this policy file instead of those under /etc/pthguard: it says where the state is
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Bytes under a name, wherever they lie.
+#[derive(Debug, Args)]
+pub struct Everywhere {
+    /// Instead of a file: these bytes, in every directory
+    #[arg(long, value_name = "HEX", requires = "name", conflicts_with = "files")]
+    pub sha256: Option<Sha256>,
+    /// Under this name
+    #[arg(long, value_name = "NAME", requires = "sha256")]
+    pub name: Option<OsString>,
+}
+
+/// What to do with the quarantine.
+#[derive(Debug, Subcommand)]
+pub enum QuarantineCommand {
+    /// Print what lies there, the newest first
+    List {
+        /// What most commands can be told
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Print all that is known of one file
+    Show {
+        /// Its number
+        #[arg(value_name = "ID")]
+        id: Id,
+        /// What most commands can be told
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Put a file back where it was, with owner, mode, times and attributes
+    Restore {
+        /// Its number
+        #[arg(value_name = "ID")]
+        id: Id,
+        /// Put it there instead
+        #[arg(long, value_name = "PATH")]
+        to: Option<PathBuf>,
+        /// Show it and, after a yes, approve it: in a guarded directory nobody could read it otherwise
+        #[arg(long)]
+        approve: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        /// Read this policy file instead of those under /etc/pthguard: it says where the state is
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Remove files from quarantine for good, after a yes
+    #[command(group(ArgGroup::new("which").required(true).args(["ids", "older_than", "all"])))]
+    Purge {
+        /// Their numbers
+        #[arg(value_name = "ID")]
+        ids: Vec<Id>,
+        /// What was taken longer ago: 30d, 12h
+        #[arg(long, value_name = "AGE", value_parser = parse_age)]
+        older_than: Option<Duration>,
+        /// Everything
+        #[arg(long)]
+        all: bool,
+        /// Do not ask
+        #[arg(long)]
+        yes: bool,
+        /// Read this policy file instead of those under /etc/pthguard: it says where the state is
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
     },
 }
 

@@ -47,6 +47,7 @@
 //! | programs | a minute to pass: which files are the policy's programs now? | disks |
 //! | listers | threads that have listed a site directory | their /proc |
 //! | audit | records | disks, sockets |
+//! | control | commands, one at a time | disks, packages' databases, and whoever asks for two seconds |
 //! | main | signals | no |
 //!
 //! # Rules of the hot path
@@ -85,6 +86,8 @@ pub mod audit;
 
 pub mod watch;
 
+pub mod control;
+
 pub mod gate;
 
 pub mod daemon;
@@ -92,5 +95,7 @@ pub mod daemon;
 pub mod explain;
 
 pub mod scan;
+
+pub mod commands;
 
 pub mod cli;

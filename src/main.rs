@@ -10,10 +10,11 @@ use std::process::ExitCode;
 
 use anyhow::{Result, bail};
 use clap::Parser;
-use pthguard::cli::{Cli, Command};
+use pthguard::cli::{Cli, Command, Common, QuarantineCommand};
+use pthguard::commands::{self, CommandError, Options, Outcome, Which};
 use pthguard::explain::{Question, Runs, Who, explain};
 use pthguard::model::Verdict;
-use pthguard::scan::{Form, Options, Outcome, scan};
+use pthguard::scan::{self, Form};
 use pthguard::{config, daemon};
 
 fn main() -> ExitCode {
@@ -36,7 +37,8 @@ fn carry_out(command: Command) -> Result<ExitCode> {
                 (false, true) => Form::Sarif,
                 (false, false) => Form::Text,
             };
-            if scan(&Options { directories, config, form }, &mut io::stdout().lock())? == Outcome::Findings {
+            let options = scan::Options { directories, config, form };
+            if scan::scan(&options, &mut io::stdout().lock())? == scan::Outcome::Findings {
                 return Ok(ExitCode::from(1));
             }
         }
@@ -57,6 +59,59 @@ fn carry_out(command: Command) -> Result<ExitCode> {
                 return Ok(ExitCode::from(1));
             }
         }
+        Command::Approve { files, everywhere, yes, common: Common { config, json } } => {
+            let options = Options { config: config.as_deref(), yes, json };
+            return Ok(status(match (everywhere.name, everywhere.sha256) {
+                (Some(name), Some(sha256)) => commands::approve_everywhere(&name, sha256, options)?,
+                _ => commands::approve(&files, options)?,
+            }));
+        }
+        Command::Revoke { files, everywhere, config } => {
+            let options = Options { config: config.as_deref(), yes: true, json: false };
+            return Ok(status(match (everywhere.name, everywhere.sha256) {
+                (Some(name), Some(sha256)) => commands::revoke_everywhere(&name, sha256, options)?,
+                _ => commands::revoke(&files, options)?,
+            }));
+        }
+        Command::Approvals { held, common: Common { config, json } } => {
+            let options = Options { config: config.as_deref(), yes: false, json };
+            return Ok(status(commands::approvals(held, options)?));
+        }
+        Command::Baseline { directories, yes, common: Common { config, json } } => {
+            let options = Options { config: config.as_deref(), yes, json };
+            return Ok(status(commands::baseline(&directories, options)?));
+        }
+        Command::Quarantine(command) => return Ok(status(quarantine(command)?)),
     }
     Ok(ExitCode::SUCCESS)
+}
+
+fn quarantine(command: QuarantineCommand) -> Result<Outcome, CommandError> {
+    match command {
+        QuarantineCommand::List { common: Common { config, json } } => {
+            commands::list(Options { config: config.as_deref(), yes: false, json })
+        }
+        QuarantineCommand::Show { id, common: Common { config, json } } => {
+            commands::show(&id, Options { config: config.as_deref(), yes: false, json })
+        }
+        QuarantineCommand::Restore { id, to, approve, yes, config } => {
+            let options = Options { config: config.as_deref(), yes, json: false };
+            commands::restore(&id, to.as_deref(), approve, options)
+        }
+        QuarantineCommand::Purge { ids, older_than, all, yes, config } => {
+            let which = match older_than {
+                _ if all => Which::All,
+                Some(age) => Which::OlderThan(age),
+                None => Which::Ids(ids),
+            };
+            commands::purge(&which, Options { config: config.as_deref(), yes, json: false })
+        }
+    }
+}
+
+fn status(outcome: Outcome) -> ExitCode {
+    match outcome {
+        Outcome::Fine => ExitCode::SUCCESS,
+        Outcome::Finding => ExitCode::from(1),
+    }
 }

@@ -19,6 +19,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("audit", &["model"]),
     ("quarantine", &["model", "approvals"]),
     ("watch", &["model", "fanotify", "approvals", "quarantine", "audit"]),
+    ("control", &["model", "fanotify", "config", "content", "provenance", "approvals", "quarantine", "audit", "watch"]),
     (
         "gate",
         &[
@@ -33,12 +34,14 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "quarantine",
             "audit",
             "watch",
+            "control",
         ],
     ),
-    ("daemon", &["model", "fanotify", "policy", "config", "resolve", "approvals", "audit", "watch", "gate"]),
+    ("daemon", &["model", "fanotify", "policy", "config", "resolve", "approvals", "audit", "watch", "control", "gate"]),
+    ("commands", &["model", "config", "content", "approvals", "quarantine", "audit", "control"]),
     ("explain", &["model", "policy", "config", "resolve", "audit"]),
     ("scan", &["model", "fanotify", "config", "content", "provenance", "resolve", "approvals", "audit", "watch"]),
-    ("cli", &["model"]),
+    ("cli", &["model", "quarantine", "commands"]),
 ];
 
 fn source_files(dir: &Path, files: &mut Vec<PathBuf>) {

@@ -124,7 +124,7 @@ fn what_runs_and_is_not_known_is_a_finding_until_it_is_approved() {
     let directory = approvals.directory(&Directory { path: place.site.clone(), handle });
     let bytes = fs::read(place.site.join("x.pth")).unwrap();
     let metadata = (&fs::metadata(place.site.join("x.pth")).unwrap()).into();
-    let approval = Approval { sha256: Sha256::of(&bytes), origin: Origin::Baseline, metadata };
+    let approval = Approval::new(Sha256::of(&bytes), Origin::Baseline, metadata);
     approvals.approve(directory, OsStr::new("x.pth"), &bytes, approval).unwrap();
     approvals.baseline_complete().unwrap();
     let (status, item) = place.item("x.pth");

@@ -200,6 +200,11 @@ struct Pthguard<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     old_path: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    old_sha256: Option<String>,
+    /// The schema has no word for it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    login_uid: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<Text<'a>>,
     /// Executables of all known ancestors, nearest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -270,8 +275,10 @@ fn classify(record: &Record) -> (Vec<&'static str>, Vec<&'static str>) {
         Action::Creation | Action::Link | Action::Symlink | Action::Special | Action::Restore => ("file", "creation"),
         Action::Modification | Action::Rename => ("file", "change"),
         Action::Read | Action::Listing => ("file", "access"),
-        Action::Deletion | Action::Quarantine => ("file", "deletion"),
+        Action::Deletion | Action::Quarantine | Action::Purge => ("file", "deletion"),
         Action::Baseline | Action::Approval | Action::Held => ("file", "info"),
+        Action::Revocation => ("file", "change"),
+        Action::Refused => ("authentication", "info"),
         Action::SiteGuarded | Action::SiteLost | Action::Suppressed => ("file", "info"),
         Action::Start => ("process", "start"),
         Action::Stop => ("process", "end"),
@@ -357,6 +364,8 @@ impl<'a> Pthguard<'a> {
             content: record.object.as_ref().and_then(|object| object.content).map(ContentClass::as_str),
             line: record.object.as_ref().and_then(|object| object.line.as_deref()).map(escape_message),
             old_path: record.old_path.as_deref().map(escape_path),
+            old_sha256: record.old_sha256.map(|sha256| sha256.to_string()),
+            login_uid: record.login_uid,
             message: record.message.as_deref().map(escape_message),
             parents: subject.map(parents).unwrap_or_default(),
             suppressed,

@@ -53,7 +53,9 @@ fn burst(action: Action) -> Option<u32> {
         // A loop of denied renames would otherwise be limited once and logged in full by way of what was undone.
         Action::Held | Action::Quarantine | Action::Restore => Some(BURST_PROVOKED),
         Action::SiteGuarded | Action::SiteLost | Action::Failure => Some(BURST_PROVOKED),
-        Action::Baseline | Action::Approval | Action::Start | Action::Stop | Action::Suppressed => None,
+        Action::Refused => Some(BURST),
+        Action::Baseline | Action::Approval | Action::Revocation | Action::Purge => None,
+        Action::Start | Action::Stop | Action::Suppressed => None,
     }
 }
 

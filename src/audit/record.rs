@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::image::Image;
-use crate::model::{Access, Decision, Mode, Object, Reason, Subject, Verdict};
+use crate::model::{Access, Decision, Mode, Object, Reason, Sha256, Subject, Verdict};
 
 /// What happened; the words of `event.action`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -32,12 +32,18 @@ pub enum Action {
     Baseline,
     /// A file was approved.
     Approval,
+    /// An approval was taken back.
+    Revocation,
     /// A file is kept in place, unreadable, until somebody approves it.
     Held,
     /// A file was moved to quarantine.
     Quarantine,
     /// A file came back: from quarantine, or in place of one that had replaced it.
     Restore,
+    /// A file was removed from quarantine for good.
+    Purge,
+    /// Somebody who is not root spoke to the control socket.
+    Refused,
     /// A site directory is guarded from now on.
     SiteGuarded,
     /// A site directory is no longer there, or no longer guarded.
@@ -68,9 +74,12 @@ impl Action {
             Action::Listing => "listing",
             Action::Baseline => "baseline",
             Action::Approval => "approval",
+            Action::Revocation => "revocation",
             Action::Held => "held",
             Action::Quarantine => "quarantine",
             Action::Restore => "restore",
+            Action::Purge => "purge",
+            Action::Refused => "refused",
             Action::SiteGuarded => "site-guarded",
             Action::SiteLost => "site-lost",
             Action::Start => "start",
@@ -161,12 +170,16 @@ pub struct Record {
     pub subject: Option<Arc<Subject>>,
     /// Who, where nothing but the process id is known.
     pub author: Option<u32>,
+    /// Who had logged in when the process came to be, where the kernel keeps that (`/proc/PID/loginuid`).
+    pub login_uid: Option<u32>,
     /// What its container was made from; the auditor looks it up.
     pub image: Option<Arc<Image>>,
     /// Which file or directory.
     pub object: Option<Object>,
     /// What the file was called before a rename.
     pub old_path: Option<PathBuf>,
+    /// What was approved under that name before an approval or its end.
+    pub old_sha256: Option<Sha256>,
     /// From the reading of the event to its answer.
     pub latency: Option<Duration>,
     /// The policy in force.
@@ -191,9 +204,11 @@ impl Record {
             mode: None,
             subject: None,
             author: None,
+            login_uid: None,
             image: None,
             object: None,
             old_path: None,
+            old_sha256: None,
             latency: None,
             policy_generation: None,
             message: None,
@@ -250,6 +265,12 @@ impl Record {
         Record { author: Some(pid), ..self }
     }
 
+    /// Who had logged in, where that is known.
+    #[must_use]
+    pub fn for_login(self, login_uid: Option<u32>) -> Self {
+        Record { login_uid, ..self }
+    }
+
     /// The file or directory that it was done to.
     #[must_use]
     pub fn on(self, object: Object) -> Self {
@@ -260,6 +281,12 @@ impl Record {
     #[must_use]
     pub fn renamed_from(self, old_path: PathBuf) -> Self {
         Record { old_path: Some(old_path), ..self }
+    }
+
+    /// What was approved under that name before.
+    #[must_use]
+    pub fn instead_of(self, old_sha256: Option<Sha256>) -> Self {
+        Record { old_sha256, ..self }
     }
 
     /// Why, where there was no decision to take it from.

@@ -37,6 +37,7 @@ pub fn text_line(record: &Record) -> String {
     }
     line.pairs("pid", record.pid());
     line.pairs("uid", record.uid());
+    line.pairs("login_uid", record.login_uid);
     let subject = record.subject.as_deref();
     line.text("exe", subject.map(|subject| subject.exe.path.as_os_str()));
     line.pairs("reason", record.reason.map(Reason::as_str));
@@ -56,6 +57,7 @@ pub fn text_line(record: &Record) -> String {
     let parent = subject.and_then(|subject| subject.parents.first());
     line.text("parent", parent.and_then(|parent| parent.exe.as_deref()));
     line.text("from", record.old_path.as_deref());
+    line.pairs("before", record.old_sha256);
     line.text("policy", record.policy_generation.as_deref());
     line.text("message", record.message.as_deref());
     line.0

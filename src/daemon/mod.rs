@@ -12,7 +12,7 @@ mod privileges;
 mod signals;
 
 use std::io::{self, IsTerminal};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -21,8 +21,9 @@ use crossbeam_channel::bounded;
 use sd_notify::NotifyState;
 
 use crate::approvals::{Approvals, Instance, StateError, Taken, prepare_directory};
-use crate::audit::{self, Action, Audit, Auditor, Counters, Record, Targets};
+use crate::audit::{Action, Audit, Auditor, Counters, Record};
 use crate::config::{self, Config};
+use crate::control::{self, Server};
 use crate::fanotify::{NotificationGroup, PermissionGroup, Reply};
 use crate::gate::{Guard, NotGuarded, Parts, Survey};
 use crate::model::Mode;
@@ -37,7 +38,6 @@ const NOTICES: usize = 16_384;
 const JOIN: Duration = Duration::from_millis(600);
 /// How long the audit trail may take to be written out.
 const FLUSH: Duration = Duration::from_millis(300);
-const SYSLOG: &str = "/dev/log";
 
 /// Why the daemon does not start. The messages are for the person who started it.
 #[derive(Debug, thiserror::Error)]
@@ -110,28 +110,35 @@ pub fn run(config_file: Option<&Path>, mode: Option<Mode>) -> Result<(), StartEr
         complete.map_err(system(format!("cannot write the baseline to {}", config.state_dir.display())))?;
     }
     announce(&config, survey, &not_guarded, first_start, &audit);
+    let server = listen(&config, &guard, &audit);
     notify(&[NotifyState::Ready, NotifyState::Status(&format!("guarding {} site directories", survey.directories))]);
 
     supervise(&guard, &signals);
 
     notify(&[NotifyState::Stopping]);
+    let threads = threads.into_iter().chain(server.map(Server::stop)).collect();
     stop(&guard, threads, &audit, auditor, &counters);
     Ok(())
 }
 
+/// Opens the control socket. Without it nothing can be approved, which is no reason to guard nothing.
+fn listen(config: &Config, guard: &Arc<Guard>, audit: &Audit) -> Option<Server> {
+    let own = Arc::clone(guard);
+    let server = Server::start(&config.state_dir, Arc::clone(guard) as _, move || own.adopt_this_thread());
+    server
+        .inspect_err(|error| {
+            let message = format!("no control socket in {}: {error}", config.state_dir.display());
+            eprintln!("pthguard: {message}; commands cannot reach this daemon");
+            audit.record(Record::new(Action::Failure).in_mode(config.mode).saying(message));
+        })
+        .ok()
+}
+
 fn start_audit(config: &Config) -> Result<(Audit, Auditor), StartError> {
-    let json = match &config.log.json {
-        config::JsonTarget::Off => None,
-        config::JsonTarget::Stdout => Some(audit::JsonTarget::Stdout),
-        config::JsonTarget::File(path) => Some(audit::JsonTarget::File(path.clone())),
-    };
-    let targets = Targets {
-        json,
-        syslog: config.log.syslog.then(|| PathBuf::from(SYSLOG)),
-        // On a terminal somebody looks on; without syslog it is where a service manager or container engine looks.
-        stderr: io::stderr().is_terminal() || !config.log.syslog,
-    };
-    Audit::start(targets, || {}).map_err(system("cannot start the audit trail (policy: log.json)"))
+    // On a terminal somebody looks on; without syslog it is where a service manager or container engine looks.
+    let stderr = io::stderr().is_terminal() || !config.log.syslog;
+    Audit::start(control::record::targets(&config.log, stderr), || {})
+        .map_err(system("cannot start the audit trail (policy: log.json)"))
 }
 
 fn assemble(

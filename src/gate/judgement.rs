@@ -1,8 +1,6 @@
 //! What a startup file can do, beyond what its bytes say: where its path lines lead, whose it is, what it switches off.
 
 use std::ffi::OsStr;
-use std::fs;
-use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
@@ -11,9 +9,11 @@ use nix::fcntl::OFlag;
 use super::Guard;
 use crate::content::{KnownFiles, KnownOwner, classify, overlaid};
 use crate::fanotify::FileId;
-use crate::fanotify::group::fd_link;
 use crate::model::{ContentClass, Object, Package, Sha256, switched_off_by};
-use crate::provenance::{Ownership, Packaged, Target, TargetKind, distribution_owner, examine, recorded_owner};
+use crate::provenance::{
+    Ownership, Packaged, Target, TargetKind, distribution_owner, examine, extension_of_namespace, foreign_modules,
+    recorded_owner,
+};
 use crate::resolve::open_path;
 use crate::watch::{Role, SiteDir};
 
@@ -153,24 +153,21 @@ fn judge_namespaces(site: &SiteDir, is_over: bool, judgement: &mut Judgement) {
     }
 }
 
-/// Whether an extension module has the name of a namespace.
+/// Whether an extension module has the name of a namespace, as far as that can be told.
 pub(super) fn is_extension(site: &SiteDir, namespace: &str) -> bool {
-    let relative = namespace.replace('.', "/");
-    let (above, last) = relative.rsplit_once('/').unwrap_or(("", &relative));
-    has_extension(site, above, last) || has_extension(site, &relative, "__init__")
-}
-
-fn has_extension(site: &SiteDir, directory: &str, module: &str) -> bool {
-    let Ok(entries) = fs::read_dir(fd_link(site.dir.as_fd()).join(directory)) else { return false };
-    let is_it = |name: &[u8]| {
-        let rest = name.strip_prefix(module.as_bytes());
-        rest.is_some_and(|rest| rest.starts_with(b".") && rest.ends_with(b".so"))
-    };
-    entries.flatten().any(|entry| is_it(entry.file_name().as_bytes()))
+    extension_of_namespace(&site.dir, namespace).map_or(true, |found| found.is_some())
 }
 
 fn owner(site: &SiteDir, name: &OsStr, bytes: &[u8]) -> Option<Package> {
     recorded_owner(&site.dir, name, Sha256::of(bytes)).package().cloned()
+}
+
+/// What the lines run that is not their package's own, or not as it came with it.
+fn foreign_module(site: &SiteDir, package: &Package, bytes: &[u8]) -> Option<String> {
+    match foreign_modules(&site.dir, package, bytes) {
+        Ok(modules) => modules.first().map(|module| format!("{} is not as {package} lists it", module.path.display())),
+        Err(error) => Some(format!("what it runs cannot be read: {error}")),
+    }
 }
 
 /// A listed file is known if the package that the list names owns it. RECORD comes last in an installation.
@@ -193,7 +190,11 @@ fn judge_owner(
         (KnownOwner::Writers(_), Ownership::Nobody) => {
             is_over && rule.is_some_and(|rule| listed.is_written_under(rule))
         }
-        (KnownOwner::Package { .. }, Ownership::Owned(package)) => listed.is_owned_by(package),
+        (KnownOwner::Package { .. }, Ownership::Owned(package)) if listed.is_owned_by(package) => {
+            let foreign = foreign_module(site, package, bytes);
+            judgement.remark = foreign.clone();
+            foreign.is_none()
+        }
         // Nobody waits for what was found where nobody had watched.
         (KnownOwner::Package { .. }, Ownership::Nobody) if rule.is_none() => {
             let owner = distribution_owner(Packaged { path: &site.path_of(name), bytes });

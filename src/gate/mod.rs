@@ -25,6 +25,7 @@ mod arrivals;
 mod awaiting;
 mod content;
 mod deadline;
+mod desk;
 mod judgement;
 mod pair;
 mod parked;

@@ -8,6 +8,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
+use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -181,10 +182,26 @@ impl Guard {
 
     /// Approves bytes under a name, and records it.
     pub(super) fn approve(&self, written: &Written<'_>, origin: Origin, judgement: Judgement) {
-        let Written { site, name, file, content, metadata } = written;
-        let Content::Bytes(bytes) = content else {
+        let Content::Bytes(bytes) = written.content else {
             return self.hold(written, None, Reason::TooLarge, "larger than protect.max_size", None);
         };
+        if let Err(error) = self.keep(written, bytes, &origin, &judgement) {
+            let message = format!("cannot be approved, it stays unreadable: {error}");
+            return self.failed(Failure::State, written.site.path_of(written.name), &message);
+        }
+        let object = judgement.describe(written.object());
+        self.parts.audit.record(self.approval_record(&origin, object));
+    }
+
+    /// Approves bytes under a name.
+    pub(super) fn keep(
+        &self,
+        written: &Written<'_>,
+        bytes: &[u8],
+        origin: &Origin,
+        judgement: &Judgement,
+    ) -> io::Result<()> {
+        let Written { site, name, file, metadata, .. } = written;
         // First those who could change what the file does, then the file.
         let is_loose = !self.guard_around(site, name, &judgement.paths) || !judgement.namespaces.is_empty();
         let companion = switch_of(name).and_then(|switch| self.approved_here(site, &switch));
@@ -193,16 +210,12 @@ impl Guard {
             class: Some(judgement.class),
             ..Approval::new(Sha256::of(bytes), origin.clone(), metadata.clone())
         };
-        if let Err(error) = self.parts.approvals.approve(site.approvals, name, bytes, approval) {
-            let message = format!("cannot be approved, it stays unreadable: {error}");
-            return self.failed(Failure::State, site.path_of(name), &message);
-        }
+        self.parts.approvals.approve(site.approvals, name, bytes, approval)?;
         if let Some(other) = switched_off_by(name) {
             self.set_companion(site, &other, Some(Sha256::of(bytes)));
         }
         self.mark_approved(file, is_loose);
-        let object = judgement.describe(written.object());
-        self.parts.audit.record(self.approval_record(&origin, object));
+        Ok(())
     }
 
     fn approval_record(&self, origin: &Origin, object: Object) -> Record {

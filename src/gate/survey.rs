@@ -19,6 +19,7 @@ use crate::approvals::{Directory, Metadata};
 use crate::audit::Action;
 use crate::content::classify;
 use crate::fanotify::FileId;
+use crate::fanotify::group::fd_link;
 use crate::model::{ContentClass, Failure, Origin, Reason, Sha256, Site};
 use crate::resolve::site_prefix;
 use crate::watch::{Author, Guarded, Quarantined, Role, SiteDir, SiteId, Sites};
@@ -186,9 +187,13 @@ impl Guard {
 
     /// Opens what a symbolic link leads to, if that is a regular file.
     pub(super) fn follow(&self, site: &SiteDir, name: &OsStr) -> Option<File> {
-        let flags = OFlag::O_RDONLY | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC | OFlag::O_NOCTTY;
-        let target = File::from(openat(site.dir.as_fd(), name, flags, CreateMode::empty()).ok()?);
-        target.metadata().is_ok_and(|metadata| metadata.is_file()).then_some(target)
+        // Looked at first: opening a device can do things. O_NONBLOCK for who holds a lease on it.
+        let found = openat(site.dir.as_fd(), name, OFlag::O_PATH | OFlag::O_CLOEXEC, CreateMode::empty()).ok()?;
+        let found = File::from(found);
+        if !found.metadata().is_ok_and(|metadata| metadata.is_file()) {
+            return None;
+        }
+        File::options().read(true).custom_flags(libc::O_NONBLOCK).open(fd_link(found.as_fd())).ok()
     }
 
     /// A guarded directory is gone, or lies somewhere else now. What stands in its place is guarded from here on.

@@ -63,11 +63,11 @@ impl Approvals {
             let here = |of: &Directory| of.path == path && of.handle == handle;
             listed.name == name && listed.directory.as_ref().is_none_or(here)
         };
-        let mut listed = approved.iter().filter(is_here).peekable();
-        match listed.peek() {
-            None => Approval::None,
-            Some(_) if listed.any(|listed| listed.sha256 == sha256) => Approval::Approved,
-            Some(_) => Approval::OtherBytes,
+        let digests: Vec<Sha256> = approved.iter().filter(is_here).map(|listed| listed.sha256).collect();
+        match digests.is_empty() {
+            true => Approval::None,
+            false if digests.contains(&sha256) => Approval::Approved,
+            false => Approval::OtherBytes,
         }
     }
 }

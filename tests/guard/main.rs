@@ -6,6 +6,7 @@
 //!   runs; `injection`: honest programs that run somebody else's code
 //! - `state`: baseline, restart, damage
 //! - `life`: start, stop, being stopped, being killed
+//! - `commands`: approve, revoke, baseline, quarantine, before a guard that runs
 //! - `load`: many at once, floods, giants, leases
 //! - `remembered`: authors that are gone when their rename is noticed
 //! - `trail`: the audit records
@@ -15,6 +16,7 @@
 #![allow(clippy::print_stdout, reason = "what a test could not check is said")]
 
 mod attacks;
+mod commands;
 mod forgery;
 mod harness;
 mod identity;
