@@ -298,7 +298,11 @@ fn others_bring_the_module() {
                 "mkdir sitecustomize && cp /srv/payload.py sitecustomize/__init__.py",
             ),
             shell("mv directory", "sitecustomize/__init__.py", "cp -a /srv/package x && mv x sitecustomize"),
-            shell("mv directory from outside", "sitecustomize", "cp -a /srv/package /opt/x && mv /opt/x sitecustomize"),
+            shell(
+                "mv directory from outside",
+                "sitecustomize/__init__.py",
+                "cp -a /srv/package /opt/x && mv /opt/x sitecustomize",
+            ),
             shell("ln -s directory", "sitecustomize", "ln -s /srv/package sitecustomize"),
         ];
         arena.try_all(|name| arena.environment(name), &attacks);
