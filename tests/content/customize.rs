@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::arena::{Attack, Spot, With, arena, extension, payload, tool};
+use crate::arena::{With, arena};
+use crate::attack::{Attack, Spot};
+use crate::environment::tool;
+use crate::planted::{extension, payload};
 use crate::site::run;
 use crate::wheels::Wheel;
 

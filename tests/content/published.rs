@@ -11,7 +11,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::arena::{Arena, Env, Guarded, With, arena, tool};
+use crate::arena::{Arena, With, arena};
+use crate::environment::{Env, tool};
+use crate::guarded::Guarded;
 use crate::harness::{SOON, field};
 use crate::material;
 use crate::site::{run_for, wait_for};
