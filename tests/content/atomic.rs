@@ -6,7 +6,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::arena::{Arena, Attack, Env, Spot, With, arena, line, payload, tool};
+use crate::arena::{Arena, With, arena};
+use crate::attack::{Attack, Spot};
+use crate::environment::{Env, tool};
+use crate::planted::{line, payload};
 use crate::site::run;
 
 /// Write what the environment variable `CODE` holds to the file, in one of the ways of the tests.

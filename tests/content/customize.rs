@@ -3,7 +3,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::arena::{Attack, Spot, With, arena, extension, payload, tool};
+use crate::arena::{With, arena};
+use crate::attack::{Attack, Spot};
+use crate::environment::tool;
+use crate::planted::{extension, payload};
 use crate::site::run;
 use crate::wheels::Wheel;
 
@@ -298,7 +301,11 @@ fn others_bring_the_module() {
                 "mkdir sitecustomize && cp /srv/payload.py sitecustomize/__init__.py",
             ),
             shell("mv directory", "sitecustomize/__init__.py", "cp -a /srv/package x && mv x sitecustomize"),
-            shell("mv directory from outside", "sitecustomize", "cp -a /srv/package /opt/x && mv /opt/x sitecustomize"),
+            shell(
+                "mv directory from outside",
+                "sitecustomize/__init__.py",
+                "cp -a /srv/package /opt/x && mv /opt/x sitecustomize",
+            ),
             shell("ln -s directory", "sitecustomize", "ln -s /srv/package sitecustomize"),
         ];
         arena.try_all(|name| arena.environment(name), &attacks);

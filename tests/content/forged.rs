@@ -3,8 +3,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::arena::{Arena, Attack, Env, Spot, With, arena, payload, tool, unpack};
+use crate::arena::{Arena, With, arena};
+use crate::attack::{Attack, Spot};
+use crate::environment::{Env, tool, unpack};
 use crate::harness::field;
+use crate::planted::payload;
 use crate::site::run;
 use crate::wheels::{Recorded, Wheel};
 

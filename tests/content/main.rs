@@ -9,8 +9,9 @@
 //!   tests of the technique
 //! - `pair`: `x.pth` and `x.start`, with a real CPython 3.15
 //! - `published`: packages as they are published, and the table of what became of them
-//! - `arena`: the private root, its environments, the guard; `wheels`: wheels made on the spot; `material`: what is
-//!   downloaded
+//! - `arena`: the private root; `environment`, `guarded`, `attack`: what is in it, and what happens there; `planted`: the
+//!   code of attackers
+//! - `wheels`: wheels made on the spot; `material`: what is downloaded
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "what went wrong is said when it happens")]
@@ -18,13 +19,17 @@
 
 mod arena;
 mod atomic;
+mod attack;
 mod customize;
+mod environment;
 mod forged;
+mod guarded;
 #[path = "../guard/harness.rs"]
 mod harness;
 mod material;
 mod namespaces;
 mod pair;
+mod planted;
 mod published;
 mod replicas;
 #[path = "../installers/root.rs"]

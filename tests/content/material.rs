@@ -14,9 +14,9 @@ const DOWNLOAD_LIMIT: Duration = Duration::from_secs(300);
 /// The wheels of an ordinary run, for Debian's interpreter.
 const WHEELS: &[&str] = &[
     "autowrapt==2.0.0",
+    "clusop==0.0.17",
     "coloredlogs==15.0.1",
     "coverage==7.17.3",
-    "hunter==3.9.0",
     "pip==26.3",
     "setuptools==84.2.1",
     "uv==0.13.9",

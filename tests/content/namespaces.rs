@@ -4,7 +4,10 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::arena::{Arena, Attack, Spot, With, arena, extension, tool, unpack};
+use crate::arena::{Arena, With, arena};
+use crate::attack::{Attack, Spot};
+use crate::environment::{tool, unpack};
+use crate::planted::extension;
 use crate::site::run;
 use crate::wheels::Wheel;
 

@@ -4,8 +4,11 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use crate::arena::{Arena, Env, Guarded, With, arena, payload, tool};
+use crate::arena::{Arena, With, arena};
+use crate::environment::{Env, tool};
+use crate::guarded::Guarded;
 use crate::harness::{SOON, field};
+use crate::planted::payload;
 use crate::site::{run, wait_for};
 use crate::wheels::Wheel;
 

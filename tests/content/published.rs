@@ -11,10 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::arena::{Arena, Env, Guarded, With, arena, tool};
-use crate::harness::field;
+use crate::arena::{Arena, With, arena};
+use crate::environment::{Env, tool};
+use crate::guarded::Guarded;
+use crate::harness::{SOON, field};
 use crate::material;
-use crate::site::run_for;
+use crate::site::{run_for, wait_for};
 
 /// Installed in an ordinary run: listed ones, an idiom, and one that nobody lists.
 const ORDINARY: &[&str] = &[
@@ -23,7 +25,7 @@ const ORDINARY: &[&str] = &[
     "coloredlogs==15.0.1",
     "autowrapt==2.0.0",
     "zope.event==4.6",
-    "hunter==3.9.0",
+    "clusop==0.0.17",
 ];
 
 const BEGIN: &str = "<!-- installs:begin -->";
@@ -53,14 +55,13 @@ impl Row {
 
 /// What the guard says of a file that has been installed.
 fn row(guarded: &Guarded, package: &str, installer: &str, file: &Path) -> Row {
-    guarded.settled(file);
-    let readable = fs::read(file).is_ok();
     let path = file.to_str().unwrap();
-    let records = guarded.guard.records();
-    let about = |r: &&serde_json::Value| {
+    let about = |r: &serde_json::Value| {
         field(r, "file.path") == path && ["held", "approval"].contains(&field(r, "event.action"))
     };
-    let record = records.iter().rev().find(about).cloned().unwrap_or_default();
+    let record =
+        wait_for(&format!("what became of {path}"), SOON, || guarded.guard.records().into_iter().rev().find(about));
+    let readable = fs::read(file).is_ok();
     let outcome = match (field(&record, "event.action"), readable) {
         ("held", false) => "held",
         ("approval", true) => "approved",

@@ -4,8 +4,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
-use crate::arena::{Arena, Attack, Env, Spot, With, arena, line, payload, tool};
+use crate::arena::{Arena, With, arena};
+use crate::attack::{Attack, Spot};
+use crate::environment::{Env, tool};
 use crate::harness::SOON;
+use crate::planted::{line, payload};
 use crate::site::{run, wait_for};
 use crate::sys::{self, PidFd};
 use crate::wheels::Wheel;

@@ -4,8 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
-use crate::arena::{Arena, Attack, Env, Guarded, Spot, With, arena, line, tool};
+use crate::arena::{Arena, With, arena};
+use crate::attack::{Attack, Spot};
+use crate::environment::{Env, tool};
+use crate::guarded::Guarded;
 use crate::harness::{SOON, field};
+use crate::planted::line;
 use crate::site::{run, wait_for};
 use crate::sys::{self, PidFd};
 use crate::wheels::Wheel;
@@ -186,7 +190,7 @@ fn what_a_killed_installer_leaves_is_judged() {
         let names = ["code", "path", "known"];
         let [code, path, known] = names.map(|name| arena.environment(name));
         fs::create_dir("/srv/extra").unwrap();
-        crate::arena::unpack(&arena.wheel("setuptools==84.2.1"), "/srv/setuptools".as_ref());
+        crate::environment::unpack(&arena.wheel("setuptools==84.2.1"), "/srv/setuptools".as_ref());
         let precedence = fs::read("/srv/setuptools/distutils-precedence.pth").unwrap();
         let guarded = arena.guard();
 
