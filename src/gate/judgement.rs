@@ -22,8 +22,10 @@ use crate::watch::{Role, SiteDir};
 pub(super) struct Judgement {
     /// What it can do.
     pub(super) class: ContentClass,
-    /// What it may turn out to do when the installation that it belongs to is complete.
+    /// What it may turn out to do when the installation that it belongs to is complete, at best.
     pub(super) at_best: ContentClass,
+    /// And at worst.
+    pub(super) at_worst: ContentClass,
     /// The line that makes it so, shortened and escaped.
     pub(super) line: Option<String>,
     /// The package that says that it is its own.
@@ -64,6 +66,7 @@ impl Guard {
         let mut judgement = Judgement {
             class: findings.class,
             at_best: findings.class,
+            at_worst: findings.class,
             line: findings.line.map(|line| line.excerpt()),
             package: None,
             remark: None,
@@ -75,17 +78,19 @@ impl Guard {
             ContentClass::Paths => judge_targets(site, &mut judgement),
             ContentClass::Known => {
                 judgement.package = owner(site, name, bytes);
-                judge_namespaces(site, is_over, &mut judgement);
+                judge_namespaces(site, &mut judgement);
             }
             ContentClass::Imports | ContentClass::Code if self.is_overlay(bytes) => {
                 judgement.class = ContentClass::Known;
-                judgement.at_best = ContentClass::Known;
+                (judgement.at_best, judgement.at_worst) = (judgement.class, judgement.class);
             }
             ContentClass::Imports | ContentClass::Code => {
                 judge_owner(&self.known, site, name, bytes, rule, is_over, &mut judgement)
             }
             ContentClass::Broken => {}
         }
+        // A package's claim is believed when the installation is complete: until then another one's may still come.
+        judgement.at_worst = if is_over { judgement.class } else { judgement.at_worst.max(judgement.class) };
         judgement
     }
 
@@ -140,12 +145,9 @@ pub(super) fn is_vital(path: &Path) -> bool {
     ["sh", "libc.so.6", "ld.so.cache", "passwd", "null", "self"].iter().any(|name| path.join(name).exists())
 }
 
-/// setuptools' namespace lines run no Python code, and load an extension module that has the namespace's name. It may
-/// come later in the same installation.
-fn judge_namespaces(site: &SiteDir, is_over: bool, judgement: &mut Judgement) {
-    if !is_over && judgement.package.is_none() {
-        judgement.class = ContentClass::Imports; // for now
-    }
+/// setuptools' namespace lines run no Python code, and load an extension module that has the namespace's name. One that
+/// comes later is looked for when the file is read.
+fn judge_namespaces(site: &SiteDir, judgement: &mut Judgement) {
     if let Some(namespace) = judgement.namespaces.iter().find(|namespace| is_extension(site, namespace)) {
         let remark = format!("loads an extension module called {namespace}");
         judgement.raise(ContentClass::Imports, remark);

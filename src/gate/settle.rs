@@ -91,7 +91,7 @@ impl Guard {
             return None;
         }
         let judgement = self.judge(written.site, written.name, bytes, Some(&permit.rule), !is_at_work);
-        if permit.content.contains(judgement.class) {
+        if permit.content.contains(judgement.at_worst) {
             self.approve(&written, Origin::Writer(Arc::clone(&permit.rule)), judgement);
             return None;
         }
