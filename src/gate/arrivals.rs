@@ -107,6 +107,7 @@ impl Guard {
                     self.parts.audit.record(record);
                 }
                 Notice::SiteLost(site) => self.site_lost(site),
+                Notice::SiteFilled => drop(self.guard_sites()),
                 Notice::Overflow => self.read_again(),
             }
         }

@@ -124,6 +124,8 @@ pub enum Notice {
     },
     /// A guarded directory was removed or moved away.
     SiteLost(SiteId),
+    /// There is a directory again where a guarded one was lost.
+    SiteFilled,
     /// The kernel lost notifications: what is in the directories must be read again.
     Overflow,
 }
@@ -519,6 +521,23 @@ impl Watch {
             let site = entry.names.last().map_or(SiteId(0), |(site, _)| *site);
             self.queue(&mut state, file, site, Notice::Closed { file: *file, site });
         }
+    }
+
+    /// A guarded directory does not lie where it did.
+    pub fn tell_lost(&self, site: SiteId) {
+        let mut state = self.lock();
+        if self.send(&mut state, Notice::SiteLost(site)) {
+            // Whoever reads a file with a path line that led here looks where it leads now.
+            if let Some(Role::Target { of }) = self.sites.get(site).map(|site| site.guarded.role.clone()) {
+                state.tracker.loosen(of);
+            }
+        }
+    }
+
+    /// There is a directory again where a guarded one was lost.
+    pub fn tell_filled(&self) {
+        let mut state = self.lock();
+        self.send(&mut state, Notice::SiteFilled);
     }
 
     /// Has a file that was found in a directory judged as if it had just come from this author.
