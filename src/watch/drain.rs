@@ -429,8 +429,10 @@ impl Watch {
         let is_permitted = author.is_ours() || entry.permit.as_ref().is_some_and(|permit| permit.is_writer(author.pid));
         let mut is_spoilt = false;
         if mask & libc::FAN_MODIFY != 0 && !is_permitted {
-            // truncate(2) passes no gate, nor does an old descriptor.
-            is_spoilt = std::mem::take(&mut entry.approved);
+            // truncate(2) passes no gate, nor does a descriptor from before the file was tracked: a file that has such
+            // a writer counts as not approved. One notice of it at a time, as its author may go on for ever.
+            let is_from_before = !entry.probed && entry.permit.is_none() && entry.pending == 0;
+            is_spoilt = std::mem::take(&mut entry.approved) || is_from_before;
             if let Some(permit) = &mut entry.permit {
                 permit.tainted = true;
             }
