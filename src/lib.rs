@@ -44,6 +44,7 @@
 //! | watch | notifications | no |
 //! | arrivals | notices from the watch | disks |
 //! | awaiting | the end of an installation | disks |
+//! | places | half a second to pass: do the guarded directories lie where they did? | disks |
 //! | programs | a minute to pass: which files are the policy's programs now? | disks |
 //! | listers | threads that have listed a site directory | their /proc |
 //! | audit | records | disks, sockets |
