@@ -18,8 +18,10 @@ impl Guard {
     /// A startup file was removed. An approved `.start` file comes back, if who removed it may not write there and the
     /// `.pth` file that it belongs to is still approved.
     pub(super) fn removed(&self, site: &SiteDir, name: &OsStr, author: &Author) {
-        let held = self.parts.approvals.release(site.approvals, name);
-        if let Err(error) = held {
+        // Asked first, because in a storm of removals the journal's lock would be taken for each.
+        if self.parts.approvals.get_held(site.approvals, name).is_some()
+            && let Err(error) = self.parts.approvals.release(site.approvals, name)
+        {
             let message = format!("is gone, but still listed as held: {error}");
             self.failed(Failure::State, site.path_of(name), &message);
         }

@@ -86,6 +86,11 @@ impl<'a> Case<'a> {
         }
     }
 
+    /// One that works and brings what nobody may read before somebody has looked at it.
+    pub(crate) fn held(installer: &'a str, version: &'a str, operation: &'a str, target: &'a Target) -> Case<'a> {
+        Case { verdict: "held", end: End::Unreadable, ..Case::honest(installer, version, operation, target) }
+    }
+
     /// One that has to come to nothing.
     pub(crate) fn denied(installer: &'a str, version: &'a str, operation: &'a str, target: &'a Target) -> Case<'a> {
         Case {
@@ -211,7 +216,7 @@ struct Decisions {
 impl Decisions {
     fn of(records: &[Value], file: &Path) -> Decisions {
         let (mut mechanisms, mut rules, mut verdicts) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        let mut deleted = false;
+        let (mut deleted, mut held) = (false, false);
         for record in records {
             if Path::new(field(record, "file.path")) != file {
                 continue;
@@ -221,6 +226,10 @@ impl Decisions {
                 same @ ("rename" | "link" | "symlink" | "special") => same,
                 "deletion" => {
                     deleted = true;
+                    continue;
+                }
+                "held" => {
+                    held = true;
                     continue;
                 }
                 _ => continue,
@@ -235,7 +244,8 @@ impl Decisions {
             return Decisions { mechanisms: mechanism.into(), rules: "-".into(), verdicts: "-".into() };
         }
         let join = |set: BTreeSet<String>| set.into_iter().collect::<Vec<_>>().join(", ");
-        Decisions { mechanisms: join(mechanisms), rules: join(rules), verdicts: join(verdicts) }
+        let verdicts = if held { "held".to_owned() } else { join(verdicts) };
+        Decisions { mechanisms: join(mechanisms), rules: join(rules), verdicts }
     }
 
     fn are_expected(&self, case: &Case) -> bool {

@@ -55,6 +55,8 @@ fn environment(matrix: &mut Matrix, tools: &Tools) {
     matrix.run(&upgrade, tool(root.join("bin/pip")).args(INSTALL).arg(&tools.wheel2));
     let remove = Case { end: End::Absent, ..case("uninstall in a venv") };
     matrix.run(&remove, tool(root.join("bin/pip")).args(["uninstall", "-q", "-y", "demo"]));
+    let unknown = Case::held("pip", &pip, "install in a venv, an unknown line of code", &target);
+    matrix.run(&unknown, tool(root.join("bin/pip")).args(INSTALL).arg(&tools.unknown));
 }
 
 fn user(matrix: &mut Matrix, tools: &Tools) {
@@ -62,6 +64,8 @@ fn user(matrix: &mut Matrix, tools: &Tools) {
     let minor = tools.python.file_name().unwrap().to_str().unwrap();
     let site = Path::new("/home/user/.local/lib").join(minor).join("site-packages");
     prepare(tool("runuser").args(["-u", "user", "--", "mkdir", "-p"]).arg(&site));
+    // pip moves a directory away as a whole if nothing is in it but what it removes.
+    prepare(tool("runuser").args(["-u", "user", "--", "touch"]).arg(site.join("another.py")));
     let target = Target { site, python: tools.python.clone(), uid: 1777 };
     let pip = version(tool("/usr/bin/pip").arg("--version"));
     let as_user = |command: &mut Command| {

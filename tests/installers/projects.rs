@@ -22,20 +22,30 @@ fn project<'a>(dir: &'a str, text: &str) -> &'a Path {
 }
 
 fn poetry(matrix: &mut Matrix, tools: &Tools) {
-    let text = format!(
-        "[project]\nname = \"app\"\nversion = \"1.0\"\nrequires-python = \">=3.8\"\n[tool.poetry.dependencies]\n\
-         demo = {{ path = {:?} }}\n[build-system]\nrequires = [\"poetry-core\"]\nbuild-backend = \"poetry.core.masonry.api\"\n",
-        tools.wheel
-    );
-    let dir = project("/opt/poetry-project", &text);
-    let target = tools.bare(dir.join(".venv"));
+    let text = |wheel: &Path| {
+        format!(
+            "[project]\nname = \"app\"\nversion = \"1.0\"\nrequires-python = \">=3.8\"\n[tool.poetry.dependencies]\n\
+             demo = {{ path = {wheel:?} }}\n[build-system]\nrequires = [\"poetry-core\"]\n\
+             build-backend = \"poetry.core.masonry.api\"\n"
+        )
+    };
     let program = "/opt/poetry/bin/poetry";
     let poetry = version(tool(program).arg("--version"));
-    let run = |arguments: &[&str]| {
+    let run_in = |dir: &Path, arguments: &[&str]| {
         let mut command = tool(program);
         command.args(["-q", "-n"]).args(arguments).env("POETRY_VIRTUALENVS_IN_PROJECT", "true").current_dir(dir);
         command
     };
+
+    let dir = project("/opt/poetry-unknown", &text(&tools.unknown));
+    let target = tools.bare(dir.join(".venv"));
+    prepare(&mut run_in(dir, &["lock"]));
+    let case = Case::held("poetry", &poetry, "install, an unknown line of code", &target);
+    matrix.run(&case, &mut run_in(dir, &["install", "--no-root"]));
+
+    let dir = project("/opt/poetry-project", &text(&tools.wheel));
+    let target = tools.bare(dir.join(".venv"));
+    let run = |arguments: &[&str]| run_in(dir, arguments);
     prepare(&mut run(&["lock"]));
     matrix.run(&Case::honest("poetry", &poetry, "install, a wheel", &target), &mut run(&["install", "--no-root"]));
     let case = Case {
@@ -49,17 +59,20 @@ fn poetry(matrix: &mut Matrix, tools: &Tools) {
 fn pdm(matrix: &mut Matrix, tools: &Tools) {
     let program = "/opt/pdm/bin/pdm";
     let pdm = version(tool(program).arg("--version"));
-    let text = format!(
-        "[project]\nname = \"app\"\nversion = \"1.0\"\nrequires-python = \">=3.8\"\n\
-         dependencies = [\"demo @ file://{}\"]\n[tool.pdm]\ndistribution = false\n",
-        tools.wheel.display()
-    );
+    const UNKNOWN: &str = "install, an unknown line of code";
     let ways = [
         ("install", "pdm-project", None),
+        (UNKNOWN, "pdm-unknown", None),
         ("install, cache, symlink", "pdm-symlink", Some("symlink")),
         ("install, cache, hardlink", "pdm-hardlink", Some("hardlink")),
     ];
-    for (operation, name, cache) in ways.into_iter().take(if tools.all { 3 } else { 1 }) {
+    for (operation, name, cache) in ways.into_iter().take(if tools.all { 4 } else { 2 }) {
+        let wheel = if operation == UNKNOWN { &tools.unknown } else { &tools.wheel };
+        let text = format!(
+            "[project]\nname = \"app\"\nversion = \"1.0\"\nrequires-python = \">=3.8\"\n\
+             dependencies = [\"demo @ file://{}\"]\n[tool.pdm]\ndistribution = false\n",
+            wheel.display()
+        );
         let dir = format!("/opt/{name}");
         let dir = project(&dir, &text);
         let target = tools.bare(dir.join(".venv"));
@@ -74,7 +87,8 @@ fn pdm(matrix: &mut Matrix, tools: &Tools) {
             prepare(&mut run(&["config", "--local", "install.cache_method", method]));
         }
         prepare(&mut run(&["lock", "-q"]));
-        matrix.run(&Case::honest("pdm", &pdm, operation, &target), &mut run(&["install", "-q"]));
+        let make = if operation == UNKNOWN { Case::held } else { Case::honest };
+        matrix.run(&make("pdm", &pdm, operation, &target), &mut run(&["install", "-q"]));
     }
 }
 

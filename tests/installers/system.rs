@@ -41,6 +41,7 @@ fn dpkg(matrix: &mut Matrix, tools: &Tools) {
     let apt = version(tool("apt-get").arg("--version"));
     let dpkg = version(tool("dpkg").arg("--version"));
     matrix.run(&Case::honest("dpkg", &dpkg, "-i", &target), tool("dpkg").arg("-i").arg(&one));
+    // The package brings no digests; dpkg has taken them itself.
     assert_owner(&target, "demo 1.0", PackageSource::Dpkg, PackagedBytes::Same(DigestKind::Md5));
     let case = Case { end: End::Obeyed("/srv/demo-2.0"), ..Case::honest("apt", &apt, "install, an upgrade", &target) };
     matrix.run(&case, tool("apt-get").args(["install", "-y", "-qq"]).arg(&two));
@@ -94,6 +95,9 @@ fn rpm(matrix: &mut Matrix, tools: &Tools) {
     let target = distribution(tools);
     let work = Path::new("/srv/rpm");
     fs::create_dir(work).unwrap();
+    // Where rpm's own distributions have the database; Debian's rpm has one for each user, in the home directory.
+    fs::create_dir_all("/etc/rpm").unwrap();
+    fs::write("/etc/rpm/macros", "%_dbpath /var/lib/rpm\n").unwrap();
     let [one, two] = ["1.0", "2.0"].map(|version| rpm_package(work, version, &format!("/srv/demo-{version}")));
     let rpm = version(tool("rpm").arg("--version"));
     let program = || {

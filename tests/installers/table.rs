@@ -48,7 +48,9 @@ installer, an operation, a mechanism, a rule or a verdict is no longer what is w
 
 *Mechanism* is how the startup file came to its name: `open` is a permission event, denied in-line; `rename`, `link` and
 `symlink` are judged when they are noticed and undone; `delete` is only recorded. `-` means that there was nothing to
-decide: a file went away, or bytes came that were approved for this name already. *Afterwards* is what was found when all
+decide: a file went away, or bytes came that were approved for this name already. *Verdict* `held` means that the writer
+was permitted and that what it brought is more than its rule's `content` lets in: the file is in its place, and nobody reads
+it before it is approved. *Afterwards* is what was found when all
 was done: `obeyed` means that the file is readable and that the environment's interpreter did what it says, `old` that
 the file of before the operation is in its place.
 

@@ -21,6 +21,8 @@ pub(crate) struct Tools {
     pub(crate) python: PathBuf,
     pub(crate) wheel: PathBuf,
     pub(crate) wheel2: PathBuf,
+    /// One whose startup file is a line of code that nobody knows.
+    pub(crate) unknown: PathBuf,
 }
 
 /// A command with the environment of a root login: nothing of the build's, of pyenv's or of a virtual environment's.
@@ -81,7 +83,10 @@ impl Tools {
             fs::create_dir(format!("/srv/demo-{version}")).unwrap();
         }
         let wheel = |version: &str| packages::wheel("/srv".as_ref(), &python, version, &format!("/srv/demo-{version}"));
-        let tools = Tools { all, wheel: wheel("1.0"), wheel2: wheel("2.0"), python: python.clone() };
+        let code = "import sys; sys.path.append('/srv/demo-1.0')";
+        fs::create_dir("/srv/unknown").unwrap();
+        let unknown = packages::wheel("/srv/unknown".as_ref(), &python, "1.0", code);
+        let tools = Tools { all, wheel: wheel("1.0"), wheel2: wheel("2.0"), unknown, python: python.clone() };
         let begin = Instant::now();
         tools.python_tools();
         println!("Python tools: {:.1?}", begin.elapsed());

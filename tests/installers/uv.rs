@@ -36,6 +36,10 @@ fn link_modes(matrix: &mut Matrix, tools: &Tools, uv: &str) {
     let target = target(Path::new("/opt/uv-mode0"));
     let case = Case { end: End::Absent, ..Case::honest("uv", uv, "pip uninstall", &target) };
     matrix.run(&case, tool("uv").args(["pip", "uninstall", "-q", "--python"]).arg(&target.python).arg("demo"));
+    let unknown = Case::held("uv", uv, "pip install, an unknown line of code", &target);
+    let mut command = tool("uv");
+    command.args(["pip", "install", "-q", "--no-index", "--link-mode", "hardlink", "--python"]).arg(&target.python);
+    matrix.run(&unknown, command.arg(&tools.unknown));
 }
 
 fn project(matrix: &mut Matrix, tools: &Tools, uv: &str) {
