@@ -107,6 +107,7 @@ impl Guard {
                     self.parts.audit.record(record);
                 }
                 Notice::SiteLost(site) => self.site_lost(site),
+                Notice::SiteFilled => drop(self.guard_sites()),
                 Notice::Overflow => self.read_again(),
             }
         }
@@ -276,13 +277,13 @@ impl Guard {
             let Some(stage) = self.settle(written, &permit, is_at_work) else { return };
             permit.stage = stage;
         }
-        let awaited = (permit.stage != Stage::Written).then(|| permit.clone());
         if let Some(entry) = self.parts.watch.tracker().get_mut(file) {
-            entry.permit = Some(permit);
+            entry.permit = Some(permit.clone());
         }
         // Not before the permit is in its place: whoever looks for files to wait for passes over those without one.
-        if let Some(permit) = awaited {
-            self.awaiting.add(*file, &permit);
+        match permit.stage {
+            Stage::Written => self.awaiting.add_for_later(*file, &permit),
+            Stage::Unfinished | Stage::Beyond => self.awaiting.add(*file, &permit),
         }
     }
 

@@ -33,9 +33,15 @@ impl Awaiting {
 
     /// Waits for the end of those who were permitted to write this file.
     pub(super) fn add(&self, file: FileId, permit: &Permit) {
+        self.add_for_later(file, permit);
+        let _ = self.added.write(1); // can only fail when it has been written 2^64 - 2 times
+    }
+
+    /// Has the file looked at at the next tick: somebody still has it open for writing, be it the one who is closing it.
+    /// Its close is told before the kernel counts one writer less (`__fput`, Linux 6.18).
+    pub(super) fn add_for_later(&self, file: FileId, permit: &Permit) {
         let processes = permit.writers.iter().filter_map(|writer| writer.process.clone()).collect();
         self.files().insert(file, processes);
-        let _ = self.added.write(1); // can only fail when it has been written 2^64 - 2 times
     }
 
     fn processes(&self) -> Vec<Arc<Pidfd>> {

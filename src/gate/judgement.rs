@@ -145,9 +145,12 @@ pub(super) fn is_vital(path: &Path) -> bool {
     ["sh", "libc.so.6", "ld.so.cache", "passwd", "null", "self"].iter().any(|name| path.join(name).exists())
 }
 
-/// setuptools' namespace lines run no Python code, and load an extension module that has the namespace's name. One that
-/// comes later is looked for when the file is read.
+/// setuptools' namespace lines run no Python code, and load an extension module that has the namespace's name. It may
+/// come later in the same installation; one that comes after that is looked for when the file is read.
 fn judge_namespaces(site: &SiteDir, judgement: &mut Judgement) {
+    if !judgement.namespaces.is_empty() {
+        judgement.at_worst = ContentClass::Imports;
+    }
     if let Some(namespace) = judgement.namespaces.iter().find(|namespace| is_extension(site, namespace)) {
         let remark = format!("loads an extension module called {namespace}");
         judgement.raise(ContentClass::Imports, remark);

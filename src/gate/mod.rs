@@ -11,6 +11,7 @@
 //!
 //! watch ──▶ arrivals ×1: newcomers judged, quarantined; written files approved or held; replaced ones put back
 //! awaiting ×1: has written files judged again when RECORD has come or their writer has ended
+//! places ×1: has what stands in the place of a lost directory guarded
 //! deadline ×1: answers what is overdue
 //! remembered: who was at the gate, for newcomers whose author is gone
 //! ```
@@ -29,6 +30,7 @@ mod desk;
 mod judgement;
 mod pair;
 mod parked;
+mod places;
 mod remembered;
 mod settle;
 mod stop;
@@ -60,6 +62,7 @@ use crate::resolve::{OpenedAs, Resolver};
 use crate::watch::{Notice, Quarantine, Watch};
 use awaiting::Awaiting;
 use parked::Parked;
+use places::Vacant;
 use remembered::Remembered;
 use stop::Stop;
 use threads::OwnThreads;
@@ -120,6 +123,7 @@ pub struct Guard {
     parked: Parked,
     remembered: Remembered,
     awaiting: Awaiting,
+    vacant: Vacant,
     known: KnownFiles,
     work: Sender<Arc<Waiting>>,
     queue: Receiver<Arc<Waiting>>,
@@ -170,6 +174,7 @@ impl Guard {
             parked: Parked::default(),
             remembered: Remembered::new()?,
             awaiting: Awaiting::new()?,
+            vacant: Vacant::new(),
             known: KnownFiles::built_in(),
             work,
             queue,

@@ -61,7 +61,9 @@ impl Guard {
         for (id, name) in &permit.places {
             let is_its_name = self.parts.watch.tracker().leads_to(*id, name, file);
             let Some(site) = self.parts.watch.sites.get(*id).filter(|_| is_its_name) else { continue };
-            let Some((content, metadata)) = self.content_of(&site, name, file) else { return };
+            let Some((content, metadata)) = self.content_of(&site, name, file) else {
+                return self.awaiting.add_for_later(*file, &permit);
+            };
             let written = Written { site: &site, name, file, content: &content, metadata };
             let waits = self.settle(written, &permit, is_at_work);
             stage = stage.max(waits);

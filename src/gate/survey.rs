@@ -206,7 +206,11 @@ impl Guard {
         let record = self.note(Action::SiteLost, site.guarded.path.clone());
         self.parts.audit.record(record.saying("removed or moved away"));
         match &site.guarded.role {
-            Role::Site => drop(self.guard_sites()),
+            Role::Site => {
+                // Before the look: what comes after it must be noticed.
+                self.vacant.add(site.guarded.path.clone());
+                drop(self.guard_sites());
+            }
             Role::Inside { of, name } => {
                 if let Some(of) = self.parts.watch.sites.get(*of) {
                     self.guard_subdirectory(&of, name, Some(&Author::unknown()));

@@ -65,6 +65,7 @@ impl Guard {
             self.thread("pth-watch", Guard::run_watch)?,
             self.thread("pth-arrivals", Guard::run_arrivals)?,
             self.thread("pth-awaiting", Guard::run_awaiting)?,
+            self.thread("pth-places", Guard::run_places)?,
             self.thread("pth-programs", Guard::run_programs)?,
             self.thread("pth-listers", Guard::run_listers)?,
         ];

@@ -8,7 +8,7 @@ use super::parked::On;
 use super::{Guard, Purpose, Waiting};
 use crate::audit::Action;
 use crate::content::classify;
-use crate::fanotify::{Pidfd, Reply, WriteProbe, probe_writers};
+use crate::fanotify::{FileId, Pidfd, Reply, WriteProbe, probe_writers};
 use crate::model::{Access, Decision, Failure, Mode, Reason, Request, Sha256, Subject, Verdict};
 use crate::resolve::{Intent, intent};
 use crate::watch::{Permit, Place, Quarantined, Stage, TrackedFile, Writer};
@@ -207,8 +207,12 @@ impl Guard {
         })
     }
 
-    fn why_unapproved(&self, places: &[Place], sha256: Option<Sha256>) -> Reason {
+    fn why_unapproved(&self, file: &FileId, places: &[Place], sha256: Option<Sha256>) -> Reason {
         let Some(sha256) = sha256 else { return Reason::TooLarge };
+        let stage = |entry: &TrackedFile| entry.permit.as_ref().map(|permit| permit.stage);
+        if self.parts.watch.tracker().get(file).and_then(stage) == Some(Stage::Beyond) {
+            return Reason::Held; // as soon as its installation is over
+        }
         let is_held = |(site, name): &Place| {
             let site = self.parts.watch.sites.get(*site);
             site.is_some_and(|site| self.parts.approvals.is_held(site.approvals, name, sha256))
@@ -231,7 +235,7 @@ impl Guard {
             })
             .find(|decision| decision.reason == Reason::Rule)
             .unwrap_or_else(|| {
-                let reason = self.why_unapproved(&places, content.sha256());
+                let reason = self.why_unapproved(&waiting.file, &places, content.sha256());
                 Decision { verdict: Verdict::Deny, rule: None, reason }
             });
         let object = self.object_of(waiting);

@@ -124,6 +124,8 @@ pub enum Notice {
     },
     /// A guarded directory was removed or moved away.
     SiteLost(SiteId),
+    /// There is a directory again where a guarded one was lost.
+    SiteFilled,
     /// The kernel lost notifications: what is in the directories must be read again.
     Overflow,
 }
@@ -427,8 +429,10 @@ impl Watch {
         let is_permitted = author.is_ours() || entry.permit.as_ref().is_some_and(|permit| permit.is_writer(author.pid));
         let mut is_spoilt = false;
         if mask & libc::FAN_MODIFY != 0 && !is_permitted {
-            // truncate(2) passes no gate, nor does an old descriptor.
-            is_spoilt = std::mem::take(&mut entry.approved);
+            // truncate(2) passes no gate, nor does a descriptor from before the file was tracked: a file that has such
+            // a writer counts as not approved. One notice of it at a time, as its author may go on for ever.
+            let is_from_before = !entry.probed && entry.permit.is_none() && entry.pending == 0;
+            is_spoilt = std::mem::take(&mut entry.approved) || is_from_before;
             if let Some(permit) = &mut entry.permit {
                 permit.tainted = true;
             }
@@ -519,6 +523,23 @@ impl Watch {
             let site = entry.names.last().map_or(SiteId(0), |(site, _)| *site);
             self.queue(&mut state, file, site, Notice::Closed { file: *file, site });
         }
+    }
+
+    /// A guarded directory does not lie where it did.
+    pub fn tell_lost(&self, site: SiteId) {
+        let mut state = self.lock();
+        if self.send(&mut state, Notice::SiteLost(site)) {
+            // Whoever reads a file with a path line that led here looks where it leads now.
+            if let Some(Role::Target { of }) = self.sites.get(site).map(|site| site.guarded.role.clone()) {
+                state.tracker.loosen(of);
+            }
+        }
+    }
+
+    /// There is a directory again where a guarded one was lost.
+    pub fn tell_filled(&self) {
+        let mut state = self.lock();
+        self.send(&mut state, Notice::SiteFilled);
     }
 
     /// Has a file that was found in a directory judged as if it had just come from this author.

@@ -17,6 +17,7 @@
 #include <err.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <libgen.h>
 #include <limits.h>
 #include <linux/prctl.h>
 #include <pthread.h>
@@ -175,6 +176,13 @@ static void *act(void *unused)
 {
     const char *from = action[1], *to = action[2];
     if (!strcmp(action[0], "rename")) {
+        // The guard reads what is queued before it lets anybody list the directory. When the rename is noticed it then
+        // knows what this process had executed before: otherwise it would doubt what it sees, and say so instead.
+        char directory[PATH_MAX];
+        snprintf(directory, sizeof directory, "%s", to);
+        int listed = open(dirname(directory), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (listed < 0 || close(listed))
+            err(1, "%s", directory);
         if (rename(from, to))
             err(1, "%s", to);
         // Alive until it has been judged: the file is approved, or gone.

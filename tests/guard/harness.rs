@@ -117,10 +117,15 @@ impl Config {
     }
 
     /// Add an `[[allow]]` table that holds for every user and directory and for any content.
-    pub(crate) fn allow(mut self, name: &str, subject: &str) -> Config {
+    pub(crate) fn allow(self, name: &str, subject: &str) -> Config {
+        self.allow_content(name, subject, "\"any\"")
+    }
+
+    /// The same for some content only, written as in a policy file.
+    pub(crate) fn allow_content(mut self, name: &str, subject: &str, content: &str) -> Config {
         self.rules.push_str(&format!(
             "[[allow]]\nname = {name:?}\n{subject}\nscope = \"any\"\naccess = [\"write\", \"rename\", \"link\"]\n\
-             content = \"any\"\n"
+             content = {content}\n"
         ));
         self
     }

@@ -2,6 +2,7 @@
 //!
 //! - `ways`: the table of attacks; `attacks`: what each of them is put through
 //! - `writers`: who may write, may: pip, dpkg, uv, and their impostors
+//! - `held`: what permitted writers bring beyond their rule; `lost`: guarded directories that are moved away or removed
 //! - `identity`: who poses as a permitted program; `forgery`: in a user namespace; `programs`: as what an interpreter
 //!   runs; `injection`: honest programs that run somebody else's code
 //! - `state`: baseline, restart, damage
@@ -19,10 +20,12 @@ mod attacks;
 mod commands;
 mod forgery;
 mod harness;
+mod held;
 mod identity;
 mod injection;
 mod life;
 mod load;
+mod lost;
 mod packages;
 mod plant;
 mod programs;

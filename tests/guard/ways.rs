@@ -220,7 +220,7 @@ ways! {
             mapping.fill(&s.payload);
             Ok(())
         };
-    truncate: VICTIM, Unreadable, ANY, "truncate(2) by path opens nothing; here the shorter file is the payload",
+    truncate: VICTIM, Restored, ANY, "truncate(2) by path opens nothing; here the shorter file is the payload",
         |s| sys::truncate(&s.target, s.cut);
     truncate_and_append: VICTIM, Harmless, ANY, "the file is emptied without an open, then written",
         |s| {

@@ -152,7 +152,7 @@ fn lists_of_programs_are_shared_extended_and_replaced() {
     };
     assert!(pythons(&["[programs]\npython = [\"@python\", \"/srv/bin/python3*\"]\n"]) && !pythons(&[]));
     for (text, fault) in [
-        (rule("@none"), "f1:3: there is no list \"none\": define it in [programs], or name one of python"),
+        (rule("@none"), "f1:3: there is no list \"none\": define it in [programs], or name one of mamba, python, uv"),
         ("[programs]\nx = [\"@x\"]\n".to_owned(), "f1:2: there is no list \"x\""),
         ("[programs]\n\"X y\" = [\"/a\"]\n".to_owned(), "f1:2: programs: a list's name"),
         ("[programs]\nx = []\n".to_owned(), "f1:2: programs.x is empty"),
