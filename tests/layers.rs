@@ -40,7 +40,10 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("daemon", &["model", "fanotify", "policy", "config", "resolve", "approvals", "audit", "watch", "control", "gate"]),
     ("commands", &["model", "config", "content", "approvals", "quarantine", "audit", "control"]),
     ("explain", &["model", "policy", "config", "resolve", "audit"]),
-    ("scan", &["model", "fanotify", "config", "content", "provenance", "resolve", "approvals", "audit", "watch"]),
+    (
+        "scan",
+        &["model", "fanotify", "config", "content", "provenance", "resolve", "approvals", "audit", "watch", "control"],
+    ),
     ("cli", &["model", "quarantine", "commands"]),
 ];
 

@@ -21,6 +21,10 @@ use tempfile::TempDir;
 const TOOL: &str = "import tool\n";
 /// Its SHA-256, as a RECORD has it.
 const TOOL_DIGEST: &str = "wO-iD3W28WLYx-9eSEE2CwKqV-LW6pfZfzHyLvADppw";
+/// What setuptools 50.3.2 to 59.8.0 ship, and the list knows.
+const PRECEDENCE: &str = "import os; var = 'SETUPTOOLS_USE_DISTUTILS'; enabled = os.environ.get(var, 'stdlib') == 'local'; \
+                          enabled and __import__('_distutils_hack').add_shim(); \n";
+const PRECEDENCE_DIGEST: &str = "fqf_7z_ioRfuEsaO1lU2F_DX_S8FkCV8JcSElZo7c3M";
 
 struct Place {
     _dir: TempDir,
@@ -56,6 +60,22 @@ impl Place {
         let info = format!("{name}-1.0.dist-info");
         self.write(format!("{info}/METADATA"), &format!("Metadata-Version: 2.1\nName: {name}\nVersion: 1.0\n"));
         self.write(format!("{info}/RECORD"), &format!("{rows}{info}/METADATA,,\n{info}/RECORD,,\n"));
+    }
+
+    /// Approves a file as it is, as a guard does.
+    fn approve(&self, name: &str, origin: Origin) {
+        let (state, path) = (self.root.join("state"), self.site.join(name));
+        prepare_directory(&state).unwrap();
+        let approvals = Approvals::open(&state).unwrap();
+        let handle = FileId::of(File::open(&self.site).unwrap()).unwrap().handle.to_string();
+        let directory = approvals.directory(&Directory { path: self.site.clone(), handle });
+        let bytes = fs::read(&path).unwrap();
+        let metadata = (&fs::metadata(&path).unwrap()).into();
+        let approval = Approval::new(Sha256::of(&bytes), origin, metadata);
+        approvals.approve(directory, OsStr::new(name), &bytes, approval).unwrap();
+        if approvals.is_first_start() {
+            approvals.baseline_complete().unwrap();
+        }
     }
 
     fn command(&self) -> Command {
@@ -117,16 +137,7 @@ fn what_runs_and_is_not_known_is_a_finding_until_it_is_approved() {
     );
     assert_eq!(place.findings("x.pth"), ["unknown-code", "unowned"]);
 
-    let state = place.root.join("state");
-    prepare_directory(&state).unwrap();
-    let approvals = Approvals::open(&state).unwrap();
-    let handle = FileId::of(File::open(&place.site).unwrap()).unwrap().handle.to_string();
-    let directory = approvals.directory(&Directory { path: place.site.clone(), handle });
-    let bytes = fs::read(place.site.join("x.pth")).unwrap();
-    let metadata = (&fs::metadata(place.site.join("x.pth")).unwrap()).into();
-    let approval = Approval::new(Sha256::of(&bytes), Origin::Baseline, metadata);
-    approvals.approve(directory, OsStr::new("x.pth"), &bytes, approval).unwrap();
-    approvals.baseline_complete().unwrap();
+    place.approve("x.pth", Origin::Baseline);
     let (status, item) = place.item("x.pth");
     assert_eq!((status, &item["approval"]), (0, &"approved".into()));
     place.write("x.pth", "import os; os.getppid()\n");
@@ -159,6 +170,64 @@ fn a_module_that_was_put_in_the_place_of_the_packages_own() {
     assert_eq!(place.findings("tool.pth"), ["unknown-code"]);
     place.write("tool.py", "print()\n");
     assert_eq!(place.findings("tool.pth"), ["unknown-code", "module-changed"]);
+}
+
+/// What virtualenv writes beside its `_virtualenv.py`, and no package lists.
+#[test]
+fn what_an_installer_writes_itself_is_known_if_its_rule_let_it_in() {
+    let place = Place::new();
+    place.write("_virtualenv.pth", "import _virtualenv");
+    place.write("_virtualenv.py", "");
+    assert_eq!(place.item("_virtualenv.pth").1["content"], "imports");
+    assert_eq!(place.findings("_virtualenv.pth"), ["unknown-code", "unowned"]);
+    for (origin, class) in [
+        (Origin::Writer("pip".into()), "imports"),
+        (Origin::Baseline, "imports"),
+        (Origin::Administrator { uid: 0 }, "imports"),
+        (Origin::Writer("virtualenv".into()), "known"),
+    ] {
+        place.approve("_virtualenv.pth", origin.clone());
+        let (status, item) = place.item("_virtualenv.pth");
+        assert_eq!((status, item["content"].as_str()), (0, Some(class)), "{origin:?}");
+    }
+    place.package("evil", "_virtualenv.pth,,\n");
+    assert_eq!(place.item("_virtualenv.pth").1["content"], "imports", "somebody claims it");
+}
+
+#[test]
+fn a_listed_file_is_known_as_long_as_its_modules_are_its_packages_own() {
+    let place = Place::new();
+    place.write("distutils-precedence.pth", PRECEDENCE);
+    place.write("_distutils_hack/__init__.py", TOOL);
+    let (info, size) = ("setuptools-56.0.0.dist-info", PRECEDENCE.len());
+    place.write(format!("{info}/METADATA"), "Metadata-Version: 2.1\nName: setuptools\nVersion: 56.0.0\n");
+    let rows = format!(
+        "distutils-precedence.pth,sha256={PRECEDENCE_DIGEST},{size}\n_distutils_hack/__init__.py,sha256={TOOL_DIGEST},12\n\
+         {info}/METADATA,,\n{info}/RECORD,,\n"
+    );
+    place.write(format!("{info}/RECORD"), &rows);
+    let (status, item) = place.item("distutils-precedence.pth");
+    assert_eq!((status, item["content"].as_str()), (0, Some("known")), "{item}");
+    place.write("_distutils_hack/__init__.py", "print()\n");
+    assert_ne!(place.item("distutils-precedence.pth").1["content"], "known");
+    assert_eq!(place.findings("distutils-precedence.pth"), ["unknown-code", "module-changed"]);
+}
+
+/// The bytes are answered for; who else can change them is not.
+#[test]
+fn what_an_administrator_has_answered() {
+    let place = Place::new();
+    place.write("tool.pth", "import tool # changed\n");
+    place.package("tool", &format!("tool.pth,sha256={TOOL_DIGEST},12\n"));
+    assert_eq!(place.findings("tool.pth"), ["unknown-code", "hash-differs"]);
+    place.approve("tool.pth", Origin::Baseline);
+    assert_eq!(place.findings("tool.pth"), ["hash-differs"]);
+    place.approve("tool.pth", Origin::Administrator { uid: 0 });
+    assert!(place.findings("tool.pth").is_empty());
+    fs::set_permissions(place.site.join("tool.pth"), fs::Permissions::from_mode(0o666)).unwrap();
+    assert_eq!(place.findings("tool.pth"), ["writable"]);
+    place.write("tool.pth", "import tool # changed again\n");
+    assert!(place.findings("tool.pth").contains(&"unknown-code".to_owned()));
 }
 
 #[test]

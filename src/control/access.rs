@@ -54,6 +54,14 @@ impl Access {
         }
     }
 
+    /// Connects to the daemon, if one runs: for those who only look. Nothing is locked, made or written.
+    ///
+    /// # Errors
+    /// Nobody listens, or the state directory is not there, not the caller's to read, or not root's alone.
+    pub fn to_daemon(config: &Config) -> io::Result<Self> {
+        StateDir::open(&config.state_dir).and_then(Remote::find).map(Access::Daemon)
+    }
+
     /// Whoever does it.
     #[must_use]
     pub fn desk(&self) -> &dyn Desk {

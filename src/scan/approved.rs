@@ -6,13 +6,13 @@ use std::path::Path;
 
 use crate::approvals::{self, Directory, Listed, StateError};
 use crate::fanotify::FileId;
-use crate::model::Sha256;
+use crate::model::{Origin, Sha256};
 
 /// Whether these bytes are approved under this name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Approval {
-    /// They are.
-    Approved,
+    /// They are, and these say so: for this directory, for every one, or both.
+    Approved(Vec<Origin>),
     /// Others are.
     OtherBytes,
     /// None are.
@@ -22,12 +22,20 @@ pub(super) enum Approval {
 }
 
 impl Approval {
-    pub(super) fn as_str(self) -> &'static str {
+    pub(super) fn as_str(&self) -> &'static str {
         match self {
-            Approval::Approved => "approved",
+            Approval::Approved(_) => "approved",
             Approval::OtherBytes => "other-bytes",
             Approval::None => "none",
             Approval::Unknown => "unknown",
+        }
+    }
+
+    /// Who approves these bytes here.
+    pub(super) fn origins(&self) -> &[Origin] {
+        match self {
+            Approval::Approved(origins) => origins,
+            Approval::OtherBytes | Approval::None | Approval::Unknown => &[],
         }
     }
 }
@@ -63,11 +71,15 @@ impl Approvals {
             let here = |of: &Directory| of.path == path && of.handle == handle;
             listed.name == name && listed.directory.as_ref().is_none_or(here)
         };
-        let digests: Vec<Sha256> = approved.iter().filter(is_here).map(|listed| listed.sha256).collect();
-        match digests.is_empty() {
-            true => Approval::None,
-            false if digests.contains(&sha256) => Approval::Approved,
-            false => Approval::OtherBytes,
+        let here: Vec<&Listed> = approved.iter().filter(is_here).collect();
+        let same = here.iter().filter(|listed| listed.sha256 == sha256);
+        let origins: Vec<Origin> = same.map(|listed| listed.origin.clone()).collect();
+        if here.is_empty() {
+            Approval::None
+        } else if origins.is_empty() {
+            Approval::OtherBytes
+        } else {
+            Approval::Approved(origins)
         }
     }
 }

@@ -17,6 +17,8 @@ pub enum Severity {
 pub enum Finding {
     /// It runs code that no listed package owns, and nobody has approved it.
     UnknownCode,
+    /// The guard lets nobody read it.
+    Held,
     /// Its bytes stop some interpreter from starting.
     Broken,
     /// It cannot be read.
@@ -63,8 +65,9 @@ pub enum Finding {
 
 impl Finding {
     /// All of them, for descriptions.
-    pub const ALL: [Finding; 22] = [
+    pub const ALL: [Finding; 23] = [
         Finding::UnknownCode,
+        Finding::Held,
         Finding::Broken,
         Finding::Unreadable,
         Finding::TooLarge,
@@ -93,6 +96,7 @@ impl Finding {
     pub fn as_str(self) -> &'static str {
         match self {
             Finding::UnknownCode => "unknown-code",
+            Finding::Held => "held",
             Finding::Broken => "broken",
             Finding::Unreadable => "unreadable",
             Finding::TooLarge => "too-large",
@@ -122,6 +126,7 @@ impl Finding {
     pub fn severity(self) -> Severity {
         match self {
             Finding::UnknownCode
+            | Finding::Held
             | Finding::Broken
             | Finding::Unreadable
             | Finding::TooLarge

@@ -26,6 +26,12 @@ pub(super) struct Item {
     pub(super) line: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) line_number: Option<usize>,
+    /// Of a file that the guard holds back: all lines that do something, as far as a screen holds them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub(super) lines: Vec<Line>,
+    /// How many more of them there are.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub(super) more_lines: u64,
     /// The package, with its version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) owner: Option<String>,
@@ -41,6 +47,18 @@ pub(super) struct Item {
     pub(super) note: Vec<Finding>,
     /// The same in sentences, in that order.
     pub(super) detail: Vec<Detail>,
+}
+
+/// A line of a startup file, shortened and escaped.
+#[derive(Clone, Debug, Serialize)]
+pub(super) struct Line {
+    pub(super) number: u64,
+    pub(super) text: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A remark in a sentence.
@@ -61,6 +79,13 @@ impl Item {
             list.push(word);
         }
         self.detail.push(Detail { word, text: escape(text.as_bytes()).into_owned() });
+    }
+
+    /// Takes remarks back that somebody has answered.
+    pub(super) fn settle(&mut self, words: &[Finding]) {
+        self.finding.retain(|word| !words.contains(word));
+        self.note.retain(|word| !words.contains(word));
+        self.detail.retain(|detail| !words.contains(&detail.word));
     }
 
     /// Findings first.

@@ -1,19 +1,19 @@
 //! What is remarkable about what was seen. Nothing is decided here that the guard decides.
 
-use std::io;
 use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use super::approved::Approval;
 use super::finding::Finding;
+use super::held::{self, Daemon};
 use super::item::Item;
 use super::look::{Content, Site, StartupFile};
 use crate::audit::{escape, escape_path};
-use crate::content::{Findings, KnownFiles, classify};
-use crate::model::{ContentClass, Package, PackageSource, Sha256, Writers};
+use crate::content::{Findings, KnownFiles, KnownOwner, Listed, classify};
+use crate::model::{ContentClass, Origin, Package, PackageSource, Sha256, Writers};
 use crate::provenance::{
-    Ownership, PackagedBytes, TargetFinding, TargetKind, examine, extension_of_namespace, foreign_modules, normalized,
+    DistributionFile, Ownership, PackagedBytes, TargetFinding, TargetKind, examine, extension_of_namespace,
+    foreign_modules, normalized,
 };
 
 /// The directory, if it is remarkable, and its startup files.
@@ -71,8 +71,14 @@ fn item(site: &Site, file: &StartupFile, known: &KnownFiles) -> Item {
                 &format!("a symbolic link to {target}: who can write there changes what runs here"),
             );
         }
+        Content::Held(seen) => {
+            if let Some(owner) = owner(&mut item, file) {
+                own(&mut item, &owner);
+            }
+            held::describe(&mut item, seen);
+        }
         Content::Unreadable(error) => {
-            let why = if error.kind() == io::ErrorKind::PermissionDenied && error.raw_os_error() == Some(libc::EPERM) {
+            let why = if Daemon::is_denial(error) {
                 "the guard holds it back: its bytes are not approved"
             } else {
                 "what it does is not known"
@@ -88,8 +94,7 @@ fn bytes_of(item: &mut Item, site: &Site, file: &StartupFile, bytes: &[u8], sha2
     item.approval = Some(file.approval.as_str());
     let owner = owner(item, file);
     if let Some(owner) = &owner {
-        item.owner = Some(escape(owner.to_string().as_bytes()).into_owned());
-        item.owner_source = Some(owner.source.as_str());
+        own(item, owner);
     }
     let said = classify(file.name.as_bytes(), bytes);
     let mut class = said.class;
@@ -98,27 +103,32 @@ fn bytes_of(item: &mut Item, site: &Site, file: &StartupFile, bytes: &[u8], sha2
     }
     namespaces(item, site, &said);
     let listed = known.look_up(&file.name, sha256);
-    if matches!(class, ContentClass::Imports | ContentClass::Code)
-        && let (Some(listed), Some(owner)) = (listed, &owner)
-        && listed.is_owned_by(owner)
-    {
-        class = ContentClass::Known;
+    let mut has_foreign = false;
+    if let (ContentClass::Imports | ContentClass::Code, Some(line)) = (said.class, &said.line) {
+        // All lines of a listed file, as the guard asks it; of others there may be too many.
+        let told = if listed.is_some() { bytes } else { &line.text };
+        has_foreign = modules(item, site, owner.as_ref(), told);
+        if !has_foreign && listed.is_some_and(|listed| is_known(listed, file)) {
+            class = ContentClass::Known;
+        }
     }
     item.content = Some(class.as_str());
     if let Some(line) = &said.line {
         item.line = Some(line.excerpt());
         item.line_number = Some(line.number);
-        if matches!(said.class, ContentClass::Imports | ContentClass::Code) {
-            modules(item, site, owner.as_ref(), &line.text);
-        }
     }
-    if matches!(class, ContentClass::Imports | ContentClass::Code) && file.approval != Approval::Approved {
+    if matches!(class, ContentClass::Imports | ContentClass::Code) && file.approval.origins().is_empty() {
         let imports = class == ContentClass::Imports;
         let what = if imports { "it runs a module of the environment" } else { "it runs code" };
-        let who = if listed.is_some() {
-            "its bytes are listed, for a package that does not own it"
-        } else {
-            "no list knows it"
+        let who = match listed {
+            Some(_) if has_foreign => "its bytes are listed, but not what it runs",
+            Some(Listed { owner: KnownOwner::Writers(_) }) => {
+                "its bytes are listed, for an installer that has not been seen to write it"
+            }
+            Some(Listed { owner: KnownOwner::Package { .. } }) => {
+                "its bytes are listed, for a package that does not own it"
+            }
+            None => "no list knows it",
         };
         item.add(Finding::UnknownCode, &format!("{what} when Python starts, and {who}"));
     }
@@ -126,6 +136,35 @@ fn bytes_of(item: &mut Item, site: &Site, file: &StartupFile, bytes: &[u8], sha2
         item.add(Finding::Broken, "some Python does not start with these bytes");
     }
     pair(item, site, file);
+    if file.approval.origins().iter().any(|origin| matches!(origin, Origin::Administrator { .. })) {
+        item.settle(&ANSWERED);
+    }
+}
+
+/// What an administrator has answered by approving these bytes in this place: what they are. What others can do to the
+/// file, or to what it runs, can be new every day.
+const ANSWERED: [Finding; 4] = [Finding::UnknownCode, Finding::Broken, Finding::HashDiffers, Finding::Pair];
+
+fn own(item: &mut Item, owner: &Package) {
+    item.owner = Some(escape(owner.to_string().as_bytes()).into_owned());
+    item.owner_source = Some(owner.source.as_str());
+}
+
+/// Whether a listed file came from whom the list names, as the guard asks it.
+fn is_known(listed: &Listed, file: &StartupFile) -> bool {
+    match (&listed.owner, &file.ownership) {
+        (KnownOwner::Package { .. }, Ownership::Owned(package)) => listed.is_owned_by(package),
+        (KnownOwner::Package { .. }, Ownership::Nobody) => {
+            let packaged = file.packaged.as_ref();
+            packaged.is_some_and(|file| !is_different(file) && listed.is_owned_by(&file.package))
+        }
+        // What an installer makes itself no package lists. Which rule let the installer in, the approval remembers.
+        (KnownOwner::Writers(_), Ownership::Nobody) => file.approval.origins().iter().any(|origin| match origin {
+            Origin::Writer(rule) => listed.is_written_under(rule),
+            Origin::Baseline | Origin::Found | Origin::Administrator { .. } => false,
+        }),
+        _ => false,
+    }
 }
 
 /// The package, where there is no doubt; doubts are findings.
@@ -134,13 +173,11 @@ fn owner(item: &mut Item, file: &StartupFile) -> Option<Package> {
         return Some(package.clone());
     }
     if let Some(packaged) = &file.packaged {
-        return match packaged.bytes {
-            PackagedBytes::Same(_) | PackagedBytes::Untold => Some(packaged.package.clone()),
-            PackagedBytes::Different(_) => {
-                item.add(Finding::HashDiffers, &format!("not the bytes that {} came with", packaged.package));
-                None
-            }
-        };
+        if !is_different(packaged) {
+            return Some(packaged.package.clone());
+        }
+        item.add(Finding::HashDiffers, &format!("not the bytes that {} came with", packaged.package));
+        return None;
     }
     match &file.ownership {
         Ownership::Owned(package) => return Some(package.clone()),
@@ -160,6 +197,13 @@ fn owner(item: &mut Item, file: &StartupFile) -> Option<Package> {
         }
     }
     None
+}
+
+fn is_different(file: &DistributionFile) -> bool {
+    match file.bytes {
+        PackagedBytes::Same(_) | PackagedBytes::Untold => false,
+        PackagedBytes::Different(_) => true,
+    }
 }
 
 /// Whether a path line leads to a directory that could run code.
@@ -208,18 +252,22 @@ fn namespaces(item: &mut Item, site: &Site, said: &Findings) {
     }
 }
 
-/// A startup file that is as it should be can run what has been put in the place of its package's module.
-fn modules(item: &mut Item, site: &Site, owner: Option<&Package>, line: &[u8]) {
-    let Some(owner) = owner.filter(|owner| owner.source == PackageSource::Record) else { return };
-    let Ok(dir) = &site.dir else { return };
-    match foreign_modules(dir.as_fd(), owner, line) {
+/// Whether a startup file that is as it should be runs what has been put in the place of its package's module.
+fn modules(item: &mut Item, site: &Site, owner: Option<&Package>, bytes: &[u8]) -> bool {
+    let Some(owner) = owner.filter(|owner| owner.source == PackageSource::Record) else { return false };
+    let Ok(dir) = &site.dir else { return false };
+    match foreign_modules(dir.as_fd(), owner, bytes) {
         Ok(modules) => {
-            for module in modules {
+            for module in &modules {
                 let path = module.path.to_string_lossy();
                 item.add(Finding::ModuleChanged, &format!("{path}, which it may run, is not what {owner} lists"));
             }
+            !modules.is_empty()
         }
-        Err(error) => item.add(Finding::ModuleChanged, &format!("the modules that it runs cannot be read: {error}")),
+        Err(error) => {
+            item.add(Finding::ModuleChanged, &format!("the modules that it runs cannot be read: {error}"));
+            true
+        }
     }
 }
 

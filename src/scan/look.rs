@@ -12,7 +12,9 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 
 use super::approved::{Approval, Approvals};
+use super::held::{Daemon, Told};
 use crate::config::Protect;
+use crate::control::{Seen, Why};
 use crate::fanotify::FileId;
 use crate::model::{Sha256, Writers};
 use crate::provenance::{
@@ -53,6 +55,8 @@ pub(super) enum Content {
     Directory,
     /// It leads to this path.
     Symlink(PathBuf),
+    /// The guard lets nobody read it; this is what its daemon says.
+    Held(Box<Seen>),
     /// It could not be read.
     Unreadable(io::Error),
 }
@@ -65,12 +69,17 @@ impl Content {
             | Content::Special
             | Content::Directory
             | Content::Symlink(_)
+            | Content::Held(_)
             | Content::Unreadable(_) => None,
         }
     }
+
+    fn sha256(&self) -> Option<Sha256> {
+        if let Content::Held(seen) = self { Some(seen.sha256) } else { self.bytes().map(|(_, sha256)| sha256) }
+    }
 }
 
-pub(super) fn look_at(path: &Path, protect: &Protect, approvals: &Approvals) -> Site {
+pub(super) fn look_at(path: &Path, protect: &Protect, approvals: &Approvals, daemon: &mut Daemon<'_>) -> Site {
     let opened = open(path).and_then(|dir| Ok((names(path, protect)?, dir)));
     let stat = fs::metadata(path).ok();
     let owner = stat.as_ref().map_or(0, MetadataExt::uid);
@@ -83,6 +92,7 @@ pub(super) fn look_at(path: &Path, protect: &Protect, approvals: &Approvals) -> 
     let mut site = Site { path: path.to_owned(), owner, writers, dir, files: Vec::new() };
     if let Ok(dir) = &site.dir {
         site.files = names.into_iter().filter_map(|name| startup_file(dir, name, protect.max_size)).collect();
+        site.files.iter_mut().for_each(|file| ask_daemon(path, dir, file, protect.max_size, daemon));
         own(dir, &mut site.files);
         let id = FileId::of(dir).ok();
         for file in &mut site.files {
@@ -139,7 +149,23 @@ fn content(dir: &File, name: &OsStr, stat: &FileStat, max_size: u64) -> io::Resu
     })
 }
 
-/// Reads a startup file. While the guard enforces, the kernel refuses what is held: that is told as unreadable.
+/// While the guard enforces, the kernel refuses what is held: the daemon tells of it.
+fn ask_daemon(path: &Path, dir: &File, file: &mut StartupFile, max_size: u64, daemon: &mut Daemon<'_>) {
+    let Content::Unreadable(error) = &file.content else { return };
+    if !Daemon::is_denial(error) {
+        return;
+    }
+    file.content = match daemon.ask(&path.join(&file.name)) {
+        // It was approved meanwhile, or there had been no time to decide.
+        Told::Seen(seen) if seen.is_approved => read(dir, &file.name, max_size).unwrap_or(Content::Held(seen)),
+        Told::Seen(seen) => Content::Held(seen),
+        Told::Refused(refusal) if refusal.why == Why::TooLarge => Content::TooLarge,
+        Told::Refused(refusal) => Content::Unreadable(io::Error::new(io::ErrorKind::PermissionDenied, refusal)),
+        Told::Nothing => return,
+    };
+}
+
+/// Reads a startup file.
 fn read(dir: &File, name: &OsStr, max_size: u64) -> io::Result<Content> {
     let flags = OFlag::O_RDONLY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_NOCTTY | OFlag::O_CLOEXEC;
     let file = File::from(openat(dir, name, flags, Mode::empty())?);
@@ -156,12 +182,12 @@ fn read(dir: &File, name: &OsStr, max_size: u64) -> io::Result<Content> {
 }
 
 fn own(dir: &File, files: &mut [StartupFile]) {
-    let asked: Vec<usize> = (0..files.len()).filter(|file| files[*file].content.bytes().is_some()).collect();
+    let asked: Vec<usize> = (0..files.len()).filter(|file| files[*file].content.sha256().is_some()).collect();
     if asked.is_empty() {
         return;
     }
     let named: Vec<_> =
-        asked.iter().filter_map(|file| Some((files[*file].name.clone(), files[*file].content.bytes()?.1))).collect();
+        asked.iter().filter_map(|file| Some((files[*file].name.clone(), files[*file].content.sha256()?))).collect();
     let named: Vec<_> = named.iter().map(|(name, sha256)| (name.as_os_str(), *sha256)).collect();
     for (file, ownership) in asked.into_iter().zip(recorded_owners(dir.as_fd(), &named)) {
         files[file].ownership = ownership;

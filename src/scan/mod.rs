@@ -3,7 +3,7 @@
 //!
 //! ```text
 //! places ──▶ site directories ──▶ look: class, owner, approval ──▶ judge: findings ──▶ text, JSON, SARIF
-//! (policy's globs, interpreters)     (content, provenance)
+//! (policy's globs, interpreters)     (content, provenance; the daemon, of what it holds back)
 //! ```
 //!
 //! *Owns* what counts as a finding, and how it is shown. *Must not* change anything, or decide what the guard does. It
@@ -13,6 +13,7 @@
 
 mod approved;
 mod finding;
+mod held;
 mod interpreters;
 mod item;
 mod judge;
@@ -27,6 +28,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use self::approved::Approvals;
+use self::held::Daemon;
 use self::item::Item;
 use crate::config;
 use crate::content::KnownFiles;
@@ -113,7 +115,10 @@ pub fn scan(options: &Options, out: &mut (impl Write + IsTerminal)) -> Result<Ou
     let places = places::find(&options.directories, &config, &mut remarks)?;
     let approvals = Approvals::read(&config.state_dir, &mut remarks);
     let known = KnownFiles::built_in();
-    let mut sites: Vec<_> = places.iter().map(|place| look::look_at(place, &config.protect, &approvals)).collect();
+    let mut daemon = Daemon::of(&config);
+    let look = |place: &PathBuf| look::look_at(place, &config.protect, &approvals, &mut daemon);
+    let mut sites: Vec<_> = places.iter().map(look).collect();
+    remarks.extend(daemon.into_remarks());
     look::ask_distribution(&mut sites, &mut remarks);
     let items = sites.into_iter().flat_map(|site| judge::items(&site, &known)).collect();
     let report = Report { items, directories: places.len(), remarks };

@@ -18,7 +18,9 @@ pub(super) fn find(given: &[PathBuf], config: &Config, remarks: &mut Vec<String>
     if !given.is_empty() {
         for path in given {
             let fault = |source| ScanError::Directory { path: path.clone(), source };
-            let real = fs::canonicalize(path).map_err(fault)?;
+            // Below /proc/PID/root lies a container. The link's text reads as if it led to the host's root.
+            let is_inside = path.starts_with("/proc");
+            let real = if is_inside { path.clone() } else { fs::canonicalize(path).map_err(fault)? };
             let directory = fs::metadata(&real).map_err(fault)?;
             if !directory.is_dir() {
                 return Err(fault(io::ErrorKind::NotADirectory.into()));

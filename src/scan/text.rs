@@ -75,6 +75,12 @@ fn directory(items: &[Item], style: &Style, out: &mut impl Write) -> io::Result<
             let mark = if item.name.is_none() { mark.as_str() } else { " " };
             writeln!(out, "{mark}     {text}")?;
         }
+        for line in &item.lines {
+            writeln!(out, "      line {}: {}", line.number, line.text)?;
+        }
+        if item.more_lines > 0 {
+            writeln!(out, "      and {} lines more", item.more_lines)?;
+        }
         if is_bad && let (Some(line), Some(number)) = (&item.line, item.line_number) {
             writeln!(out, "      line {number}: {line}")?;
         }

@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::harness::{Config, Guard, SOON, field};
 use crate::site::{Done, Place, run, wait_for};
@@ -99,6 +99,56 @@ fn approved_is_readable_at_once_and_revoked_is_not() {
     let (status, _) = guard.stop();
     assert_eq!(status.code(), Some(0));
     assert!(!place.path().join("state/control").exists(), "the socket is left behind");
+}
+
+/// `scan` cannot open what the guard holds back, and asks the daemon; an ordinary user learns no more than that it cannot be
+/// read.
+#[test]
+fn scan_tells_of_held_files() {
+    /// The SHA-256 of `import tool` and a line feed, as a RECORD has it.
+    const DIGEST: &str = "wO-iD3W28WLYx-9eSEE2CwKqV-LW6pfZfzHyLvADppw";
+    let place = Place::new();
+    let config = Config::new(&place);
+    config.start().stop();
+    let (site, path) = (&place.venvs[0].site, place.venvs[0].site.join("tool.pth"));
+    fs::write(&path, "import tool\n").unwrap();
+    let info = site.join("tool-1.0.dist-info");
+    fs::create_dir(&info).unwrap();
+    fs::write(info.join("METADATA"), "Metadata-Version: 2.1\nName: tool\nVersion: 1.0\n").unwrap();
+    let rows = format!("tool.pth,sha256={DIGEST},12\ntool-1.0.dist-info/METADATA,,\ntool-1.0.dist-info/RECORD,,\n");
+    fs::write(info.join("RECORD"), rows).unwrap();
+    let _guard = config.start();
+    assert!(is_denied(&path));
+
+    let scan = |status: i32| {
+        let done = expect(pthguard(&place, &["scan", "--json"], Some(site)), status);
+        items(&done).into_iter().find(|item| item["name"] == "tool.pth").unwrap()
+    };
+    let told = scan(1);
+    assert_eq!((&told["finding"], &told["note"]), (&json!(["held"]), &json!([])), "{told}");
+    assert_eq!((&told["content"], &told["owner"]), (&json!("imports"), &json!("tool 1.0")), "{told}");
+    assert_eq!((&told["lines"], &told["approval"]), (&json!([{"number": 1, "text": "import tool"}]), &json!("none")));
+    assert_eq!(told["sha256"], pthguard::model::Sha256::of(b"import tool\n").to_string());
+    let why = told["detail"][0]["text"].as_str().unwrap();
+    assert!(why.contains("not-approved, since ") && why.contains("nobody saw who brought it"), "{why}");
+    let text = expect(pthguard(&place, &["scan"], Some(site)), 1).stdout;
+    assert!(text.contains("held: nobody can read it") && text.contains("line 1: import tool"), "{text}");
+    assert!(is_denied(&path), "it was looked at, not approved");
+
+    let (binary, policy) = (place.path().join("pthguard"), place.path().join("pthguard.toml"));
+    fs::copy(env!("CARGO_BIN_EXE_pthguard"), &binary).unwrap();
+    fs::set_permissions(&policy, fs::Permissions::from_mode(0o644)).unwrap();
+    let mut as_user = Command::new(binary);
+    as_user.args(["scan", "--json"]).arg(site).arg("--config").arg(policy).uid(USER).gid(USER);
+    let told = items(&expect(run(&mut as_user), 1)).into_iter().find(|item| item["name"] == "tool.pth").unwrap();
+    assert_eq!((&told["finding"], &told["sha256"]), (&json!(["unreadable"]), &Value::Null), "{told}");
+
+    expect(pthguard(&place, &["approve", "--yes"], Some(&path)), 0);
+    let told = items(&pthguard(&place, &["scan", "--json"], Some(site)));
+    let told = told.iter().find(|item| item["name"] == "tool.pth").unwrap();
+    assert_eq!((&told["finding"], &told["approval"]), (&json!([]), &json!("approved")), "{told}");
+    expect(pthguard(&place, &["revoke"], Some(&path)), 0);
+    assert_eq!(scan(1)["finding"], json!(["held"]));
 }
 
 /// A `.pth` file that was approved beside a `.start` file does something else without it, and is not read then.

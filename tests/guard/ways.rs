@@ -222,7 +222,7 @@ ways! {
         };
     truncate: VICTIM, Restored, ANY, "truncate(2) by path opens nothing; here the shorter file is the payload",
         |s| sys::truncate(&s.target, s.cut);
-    truncate_and_append: VICTIM, Harmless, ANY, "the file is emptied without an open, then written",
+    truncate_and_append: VICTIM, Restored, ANY, "the file is emptied without an open, then written",
         |s| {
             sys::truncate(&s.target, 0)?;
             s.write(sys::open(&s.target, O_WRONLY | O_APPEND, 0)?)
