@@ -2,7 +2,7 @@
 //!
 //! Every Python interpreter runs code from *startup files* when it starts: lines of `*.pth` files that begin with
 //! `import`, and from 3.15 on the entry points in `*.start` files (PEP 829), which lie directly in a *site directory*
-//! (site-packages, dist-packages). One planted file is code in every Python process of the host (MITRE ATT&CK
+//! (site-packages, dist-packages), and the modules `sitecustomize` and `usercustomize`. One planted file is code in every Python process of the host (MITRE ATT&CK
 //! T1546.018). pthguard is a daemon that stops the planting process, and the reading interpreter, inside the kernel
 //! until it has decided.
 //!
@@ -20,13 +20,22 @@
 //!   │      tracked before anybody is answered about it
 //!   ▼
 //! gate     arrivals: judged by the same policy; denied ones to quarantine,
-//!          replaced ones put back; what permitted writers close is approved ─────────────▶ audit
+//!   │      replaced and spoilt ones put back ────────────────────────────────────────────▶ audit
+//!   │ closed by a permitted writer: what can it do (content), whose is it, where does it
+//!   │ lead (provenance)
+//!   ├─ within its rule's content ──▶ approved ───────────────────────────────────────────▶ audit
+//!   ├─ depends on the rest of the installation ──▶ awaiting: judged again when that ends
+//!   └─ beyond it ──▶ held: in place, unreadable, listed ─────────────────────────────────▶ audit
+//!
+//! control  an administrator has looked: approve, revoke, restore ──▶ gate ───────────────▶ audit
 //! ```
 //!
-//! # Two questions
+//! # Three questions
 //!
 //! * **May this process write a startup file here?** Asked in-line, when it opens one: the policy's rules, first match
 //!   wins, nothing matches is deny.
+//! * **May this writer bring this?** Asked when it closes the file, and again when its process has ended: what a package
+//!   owns is known only then. Until it is decided a reader waits, within its budget, and is denied after that.
 //! * **Are these bytes approved under this name in this directory?** Asked in-line, when anybody reads one. It is the
 //!   point that every way of planting must pass, those included that raise no event when they happen: rename, hard
 //!   link, `O_TMPFILE`, an old descriptor, a mapping, a change while the daemon was not running.
