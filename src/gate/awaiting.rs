@@ -1,5 +1,5 @@
-//! Files whose judgement waits for the end of an installation: for RECORD, or for the end of the process that wrote
-//! them.
+//! Files whose judgement waits for the end of an installation: for the end of the process that wrote them or, where only
+//! the name of their package is still to be told, for RECORD.
 
 use std::collections::HashMap;
 use std::io;

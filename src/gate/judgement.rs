@@ -125,7 +125,9 @@ fn judge_targets(site: &SiteDir, judgement: &mut Judgement) {
         let target = examine(path, owner, &line);
         if !target.harmless || is_vital(&target.path) {
             is_certain |= target.kind != TargetKind::Missing;
-            judgement.raise(ContentClass::Imports, what_is_wrong(&target));
+            let wrong = what_is_wrong(&target);
+            judgement.line.get_or_insert_with(|| wrong.clone());
+            judgement.raise(ContentClass::Imports, wrong);
         }
         judgement.paths.push(line);
     }

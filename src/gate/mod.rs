@@ -10,7 +10,7 @@
 //!           parked ── woken by arrivals ─▶ worker
 //!
 //! watch ──▶ arrivals ×1: newcomers judged, quarantined; written files approved or held; replaced ones put back
-//! awaiting ×1: has written files judged again when RECORD has come or their writer has ended
+//! awaiting ×1: has written files judged again while their writer is at work, and for good when it has ended
 //! places ×1: has what stands in the place of a lost directory guarded
 //! deadline ×1: answers what is overdue
 //! remembered: who was at the gate, for newcomers whose author is gone
