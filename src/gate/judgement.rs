@@ -75,7 +75,7 @@ impl Guard {
         };
         match findings.class {
             ContentClass::Empty => self.judge_switch(site, name, &mut judgement),
-            ContentClass::Paths => judge_targets(site, &mut judgement),
+            ContentClass::Paths | ContentClass::Broken => {}
             ContentClass::Known => {
                 judgement.package = owner(site, name, bytes);
                 judge_namespaces(site, &mut judgement);
@@ -87,7 +87,10 @@ impl Guard {
             ContentClass::Imports | ContentClass::Code => {
                 judge_owner(&self.known, site, name, bytes, rule, is_over, &mut judgement)
             }
-            ContentClass::Broken => {}
+        }
+        // Whatever else a file says: its path lines add directories, too.
+        if judgement.class < ContentClass::Imports {
+            judge_targets(site, &mut judgement);
         }
         // A package's claim is believed when the installation is complete: until then another one's may still come.
         judgement.at_worst = if is_over { judgement.class } else { judgement.at_worst.max(judgement.class) };

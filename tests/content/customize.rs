@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::arena::{With, arena};
 use crate::attack::{Attack, Spot};
 use crate::environment::tool;
+use crate::namespaces::idiom;
 use crate::planted::{extension, payload};
 use crate::site::run;
 use crate::wheels::Wheel;
@@ -163,6 +164,7 @@ fn a_path_line_leads_to_the_module() {
         fs::create_dir_all("/srv/elsewhere").unwrap();
         fs::write("/srv/elsewhere/sitecustomize.py", payload()).unwrap();
         let libs = |line: &str| wheel().file("libs.pth", line);
+        let behind_an_idiom = [idiom(arena), b"libs.zip\n".to_vec()].concat();
         let attacks = [
             by_pip("libs", "libs.pth", [libs("libs\n").file("libs/sitecustomize.py", payload())]),
             by_pip("libs package", "libs.pth", [libs("libs\n").file("libs/sitecustomize/__init__.py", payload())]),
@@ -182,6 +184,14 @@ fn a_path_line_leads_to_the_module() {
                 [libs("libs/../more/.\n").file("more/sitecustomize.py", payload()).file("libs/x", "")],
             ),
             by_pip("archive", "libs.pth", [libs("libs.zip\n").file("libs.zip", archive("sitecustomize"))]),
+            by_pip(
+                "archive behind a namespace",
+                "libs.pth",
+                [wheel()
+                    .file("libs.pth", behind_an_idiom)
+                    .file("evilns/part.py", "")
+                    .file("libs.zip", archive("sitecustomize"))],
+            ),
             by_pip("outside", "libs.pth", [libs("../../../../../srv/elsewhere\n")]),
             by_pip("absolute", "libs.pth", [libs("/srv/elsewhere\n")]),
             by_pip(

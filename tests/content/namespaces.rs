@@ -14,7 +14,7 @@ use crate::wheels::Wheel;
 const FILE: &str = "evil-nspkg.pth";
 
 /// A published namespace line, for the namespace `evilns`.
-fn idiom(arena: &Arena) -> Vec<u8> {
+pub(crate) fn idiom(arena: &Arena) -> Vec<u8> {
     let tree = Path::new("/srv/zope.event");
     unpack(&arena.wheel("zope.event==4.6"), tree);
     let text = fs::read_to_string(tree.join("zope.event-4.6-py3.9-nspkg.pth")).unwrap();
