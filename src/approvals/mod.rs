@@ -358,7 +358,9 @@ fn bounded(mut held: Held) -> Held {
     held
 }
 
-fn now() -> String {
+/// The time as the store writes it: RFC 3339, UTC.
+#[must_use]
+pub fn now() -> String {
     let now = time::OffsetDateTime::now_utc();
     now.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
 }

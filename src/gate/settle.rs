@@ -17,7 +17,7 @@ use nix::fcntl::OFlag;
 use super::Guard;
 use super::content::Content;
 use super::judgement::Judgement;
-use crate::approvals::{Approval, Held, Metadata};
+use crate::approvals::{Approval, Held, Metadata, now};
 use crate::audit::{Action, Record, escape_path};
 use crate::fanotify::{FileId, WriteProbe, probe_writers};
 use crate::model::{
@@ -276,9 +276,4 @@ fn author_of(pid: u32, subject: Option<&Subject>) -> String {
     let script =
         subject.script.display().map(|script| format!(" {}", escape_path(script.as_ref()))).unwrap_or_default();
     format!("{exe}{script}, process {pid}, user {}", subject.uids.effective)
-}
-
-fn now() -> String {
-    let now = time::OffsetDateTime::now_utc();
-    now.format(&time::format_description::well_known::Rfc3339).unwrap_or_default()
 }
