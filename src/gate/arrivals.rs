@@ -76,7 +76,10 @@ impl Guard {
             let Some(notice) = self.stop.receive(&self.parts.notices, HEARTBEAT) else { continue };
             match notice {
                 Notice::Arrival(arrival) => {
-                    self.arrived(&arrival);
+                    let stays = self.arrived(&arrival);
+                    if !stays && self.parts.watch.tracker().get(&arrival.file).is_some_and(|file| file.is_unseen) {
+                        self.disturbed(arrival.site);
+                    }
                     self.settled(&arrival.file, arrival.site);
                 }
                 Notice::Closed { file, site } => {
@@ -118,17 +121,25 @@ impl Guard {
         self.wake(file, site);
     }
 
-    fn arrived(&self, arrival: &Arrival) {
-        let Some(site) = self.parts.watch.sites.get(arrival.site) else { return };
+    /// A newcomer that raises no event when it is opened was not let stay. Before anybody is woken who waits for that.
+    fn disturbed(&self, site: SiteId) {
+        if let Some(site) = self.parts.watch.sites.get(site) {
+            self.parts.watch.tracker().disturb(site.file);
+        }
+    }
+
+    /// Judges a newcomer, and whether it stays.
+    fn arrived(&self, arrival: &Arrival) -> bool {
+        let Some(site) = self.parts.watch.sites.get(arrival.site) else { return false };
         let name = arrival.name.as_os_str();
         // What this thread has moved itself must not look as if it were somewhere else.
         self.parts.watch.drain();
         if self.parts.watch.tracker().occupant(site.id, name) != Some(arrival.file) {
             self.superseded(&site, arrival);
-            return;
+            return false;
         }
         let newcomer = match self.examine(&site, arrival) {
-            Found::Settled => return, // the gate decides about what it stands in for, too
+            Found::Settled => return true, // the gate decides about what it stands in for, too
             Found::Gone => None,
             Found::Newcomer(newcomer) => Some(newcomer),
         };
@@ -137,6 +148,7 @@ impl Guard {
         if displaced && !accepted && self.parts.mode == Mode::Enforce {
             self.put_back(&site, name);
         }
+        accepted
     }
 
     /// It has the name no longer: taken away again, or replaced by another newcomer, whose notice follows. In a storm
@@ -214,7 +226,9 @@ impl Guard {
         }
         self.parts.audit.record(record);
         let subject = author.as_ref().ok().map(|known| Arc::clone(&known.subject));
-        let is_held = decision.reason == Reason::Failure(Failure::UnresolvedArrival)
+        // A link or a FIFO cannot be kept from being read where it is.
+        let is_held = is_regular
+            && decision.reason == Reason::Failure(Failure::UnresolvedArrival)
             && self.parts.failure.unresolved_arrival == ArrivalAction::Hold;
         match decision.verdict {
             Verdict::Allow if self.accept(site, arrival, &newcomer, content, decision.clone(), subject) => true,

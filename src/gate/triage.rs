@@ -159,7 +159,8 @@ impl Guard {
     }
 
     /// An interpreter lists the directory before it opens startup files. Newcomers that raise no event when they are
-    /// opened (symbolic links, FIFOs) are dealt with first.
+    /// opened (symbolic links, FIFOs) are dealt with first, before it gets the first names and before it is told that
+    /// there are no more: what it has got by then was in the directory before, and is known of.
     fn judge_listing(&self, event: PermissionEvent, received: Instant) {
         if self.own.contains(event.thread()) {
             event.answer(Reply::Allow);
@@ -171,19 +172,22 @@ impl Guard {
             return;
         }
         let due = received + self.parts.failure.budget;
-        let is_told = self.parts.watch.drain_until(due);
         let dir = FileId::of(event.as_fd()).ok();
         let Some((dir, site)) = dir.and_then(|dir| Some((dir, self.parts.watch.sites.by_file(&dir)?.id))) else {
             event.answer(Reply::Allow);
             return;
         };
         let waiting = Arc::new(Waiting { event, received, due, file: dir, opened: None, purpose: Purpose::Listing });
-        if !is_told {
+        // In a storm of them the answer is known before all of it is read.
+        if self.parts.watch.tracker().is_in_unrest(&dir) {
+            return self.answer_listing(&waiting);
+        }
+        if !self.parts.watch.drain_until(due) {
             return self.fail(&waiting, Access::List, Failure::Timeout);
         }
         let newcomers = self.parts.watch.tracker().unseen_newcomers(site);
         if !self.park(&waiting, On::Site(site, newcomers)) {
-            waiting.event.answer(Reply::Allow);
+            self.answer_listing(&waiting);
         } else if self.deadlines.try_send(Arc::downgrade(&waiting)).is_err() {
             self.fail(&waiting, Access::List, Failure::QueueFull);
         }

@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -23,7 +24,7 @@ use crate::audit::Counters;
 use crate::fanotify::wire::{Event, Info, Place};
 use crate::fanotify::{Changes, FileId, NotificationGroup, Opens, PermissionGroup, Pidfd};
 use crate::model::{Failure, StartupNames};
-use crate::quarantine::is_aside;
+use crate::quarantine::{aside_name, is_aside};
 
 /// How long a thread that nobody waits for reads notifications at a time, while others want the table.
 const TURN: Duration = Duration::from_millis(20);
@@ -229,14 +230,15 @@ impl Watch {
     }
 
     /// Makes the kernel finish every rename, link or creation in a directory that has begun, and queue its
-    /// notification: reading the directory takes its lock, which the kernel holds from the change of the name to the
-    /// notification (`vfs_rename`, Linux 6.18).
+    /// notification: looking up a name that nobody has looked up before takes the directory's lock, which the kernel
+    /// holds from the change of the name to the notification (`lookup_slow`, `vfs_rename`, Linux 6.18). Reading the
+    /// directory would, too, but wait for an answer from the thread that does this.
     pub fn barrier(&self, fsid: u64) {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
         for site in self.sites.all().iter().filter(|site| site.file.fsid == fsid) {
-            let Ok(copy) = site.dir.try_clone() else { continue };
-            if let Ok(mut dir) = nix::dir::Dir::from_fd(copy.into()) {
-                let _ = dir.iter().next(); // rewinds, then reads
-            }
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let name = aside_name(&format!("{}-{number}", std::process::id()));
+            let _ = site.open(&name, OFlag::O_PATH); // it is not there
         }
     }
 
@@ -489,8 +491,9 @@ impl Watch {
         });
         match placed {
             Ok(()) => entry.marked = true,
-            // Gone again: there is nothing left to mark, and nobody can reach it by another name either.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ESTALE | libc::ENOENT)) => {}
+            // Gone again: there is nothing left to mark, and nobody can reach it by another name either. Who has listed
+            // the directory meanwhile may have its name, and it may have been a link.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ESTALE | libc::ENOENT)) => entry.is_unseen = true,
             Err(_) => self.counters.failed(Failure::Mark),
         }
     }

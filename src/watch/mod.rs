@@ -16,6 +16,7 @@ mod quarantine;
 mod restore;
 mod sites;
 mod tracked;
+mod unrest;
 
 pub use drain::{Arrival, Author, How, Notice, Watch};
 pub use permit::{Permit, Stage, Writer};

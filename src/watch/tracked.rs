@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use super::permit::{Permit, Stage};
 use super::sites::SiteId;
+use super::unrest::Unrest;
 use crate::fanotify::FileId;
 
 /// How long a file without a startup name stays tracked. An opener that looked the name up before it went must have
@@ -114,6 +115,8 @@ pub struct Tracker {
     /// Names whose approved file went away.
     departed: HashMap<Place, Departure>,
     unseen: HashMap<SiteId, Line>,
+    /// By the directory itself: one that is moved away and back again is another site, and as restless as before.
+    unrest: HashMap<FileId, Unrest>,
 }
 
 impl Tracker {
@@ -345,6 +348,18 @@ impl Tracker {
         self.unseen.get(&site).is_none_or(|line| line.settled >= count)
     }
 
+    /// A newcomer of a directory that raises no event when it is opened was not let stay.
+    pub fn disturb(&mut self, dir: FileId) {
+        let now = Instant::now();
+        self.unrest.entry(dir).and_modify(|unrest| unrest.disturb(now)).or_insert_with(|| Unrest::new(now));
+    }
+
+    /// Whether nobody may list a directory because of such newcomers.
+    #[must_use]
+    pub fn is_in_unrest(&self, dir: &FileId) -> bool {
+        self.unrest.get(dir).is_some_and(|unrest| unrest.is_felt(Instant::now()))
+    }
+
     /// Remembers that an approved file has still to come back under this name.
     pub fn displace(&mut self, site: SiteId, name: &OsStr) {
         self.displaced.insert((site, name.to_owned()));
@@ -376,6 +391,7 @@ impl Tracker {
     /// To be called only when no permission event waits unread: its file may be one of them.
     pub fn due(&mut self, now: Instant) -> Vec<FileId> {
         self.departed.retain(|_, departure| now.saturating_duration_since(departure.at) < REPLACEMENT);
+        self.unrest.retain(|_, unrest| !unrest.is_forgiven(now));
         let nameless = self.files.values().filter(|entry| entry.nameless_since.is_some()).count();
         let grace = if nameless > CROWD { CROWDED_GRACE } else { GRACE };
         self.files.iter().filter(|(_, entry)| entry.is_due(now, grace)).map(|(file, _)| *file).collect()
