@@ -26,7 +26,7 @@ use crate::fanotify::FileId;
 use crate::model::{
     Access, ArrivalAction, ContentSet, Decision, Failure, Mode, Object, Reason, Request, Subject, Verdict,
 };
-use crate::watch::{Arrival, How, Notice, Permit, SiteDir, SiteId, Stage, Writer, reach};
+use crate::watch::{Arrival, How, Lane, Notice, Permit, SiteDir, SiteId, Stage, Writer, reach};
 
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// The shortest time that poll(2) can be told.
@@ -52,28 +52,32 @@ pub(super) struct Newcomer {
 }
 
 impl Guard {
-    pub(super) fn run_watch(&self) {
+    pub(super) fn run_watch(&self, lane: Lane) {
         let mut purged = Instant::now();
         while !self.is_stopping() {
-            self.heartbeats.watch.fetch_add(1, Ordering::Relaxed);
-            let mut fds = [self.parts.watch.as_fd(), self.stop.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-            let wait = self.remembered.next_look().map_or(HEARTBEAT, |wait| wait.clamp(MIN_WAIT, HEARTBEAT));
+            self.heartbeats.watch[lane].fetch_add(1, Ordering::Relaxed);
+            let changes = &self.parts.watch.groups(lane).changes;
+            let mut fds = [changes.as_fd(), self.stop.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            // One of the threads sees to it that nobody is looked at too seldom.
+            let next_look = if lane == Lane::System { self.remembered.next_look() } else { None };
+            let wait = next_look.map_or(HEARTBEAT, |wait| wait.clamp(MIN_WAIT, HEARTBEAT));
             let is_ready = poll(&mut fds, PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO));
             self.remembered.look(); // before the queue is read: who is alive now has done what is in it
             if is_ready.is_ok_and(|ready| ready > 0) {
-                self.parts.watch.drain();
+                self.parts.watch.drain(lane);
             }
-            if purged.elapsed() >= HEARTBEAT {
+            if lane == Lane::System && purged.elapsed() >= HEARTBEAT {
                 self.purge();
                 purged = Instant::now();
             }
         }
     }
 
-    pub(super) fn run_arrivals(&self) {
+    pub(super) fn run_arrivals(&self, lane: Lane) {
+        let notices = &self.parts.notices[lane];
         while !self.is_stopping() {
-            self.heartbeats.arrivals.fetch_add(1, Ordering::Relaxed);
-            let Some(notice) = self.stop.receive(&self.parts.notices, HEARTBEAT) else { continue };
+            self.heartbeats.arrivals[lane].fetch_add(1, Ordering::Relaxed);
+            let Some(notice) = self.stop.receive(notices, HEARTBEAT) else { continue };
             match notice {
                 Notice::Arrival(arrival) => {
                     let stays = self.arrived(&arrival);
@@ -102,7 +106,7 @@ impl Guard {
                     self.removed(&site, &name, &author);
                     let record = self.note(Action::Deletion, site.path_of(&name));
                     // In a storm newcomers come first.
-                    let record = if self.parts.notices.len() > STORM {
+                    let record = if notices.len() > STORM {
                         record.by_pid(author.pid)
                     } else {
                         with_author(record, self.author(&author).as_ref(), author.pid)
@@ -111,7 +115,7 @@ impl Guard {
                 }
                 Notice::SiteLost(site) => self.site_lost(site),
                 Notice::SiteFilled => drop(self.guard_sites()),
-                Notice::Overflow => self.read_again(),
+                Notice::Overflow => self.read_again(lane),
             }
         }
     }
@@ -133,7 +137,7 @@ impl Guard {
         let Some(site) = self.parts.watch.sites.get(arrival.site) else { return false };
         let name = arrival.name.as_os_str();
         // What this thread has moved itself must not look as if it were somewhere else.
-        self.parts.watch.drain();
+        self.parts.watch.drain(site.lane);
         if self.parts.watch.tracker().occupant(site.id, name) != Some(arrival.file) {
             self.superseded(&site, arrival);
             return false;

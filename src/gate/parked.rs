@@ -57,7 +57,7 @@ impl Guard {
             match on {
                 On::Site(..) => self.answer_listing(&waiting),
                 // A full queue leaves it to the deadline.
-                On::File(_) => drop(self.work.try_send(waiting)),
+                On::File(_) => drop(self.work[waiting.lane].try_send(waiting)),
             }
         }
     }

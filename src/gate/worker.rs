@@ -11,16 +11,16 @@ use crate::content::classify;
 use crate::fanotify::{FileId, Pidfd, Reply, WriteProbe, probe_writers};
 use crate::model::{Access, Decision, Failure, Mode, Reason, Request, Sha256, Subject, Verdict};
 use crate::resolve::{Intent, intent};
-use crate::watch::{Permit, Place, Quarantined, Stage, TrackedFile, Writer};
+use crate::watch::{Lane, Permit, Place, Quarantined, Stage, TrackedFile, Writer};
 
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// How often one opener is judged anew because things changed under the judgement.
 const MAX_JUDGEMENTS: usize = 4;
 
 impl Guard {
-    pub(super) fn run_worker(&self) {
+    pub(super) fn run_worker(&self, lane: Lane) {
         while !self.is_stopping() {
-            if let Some(waiting) = self.stop.receive(&self.queue, HEARTBEAT)
+            if let Some(waiting) = self.stop.receive(&self.queue[lane], HEARTBEAT)
                 && !waiting.event.is_answered()
             {
                 self.decide(&waiting);
@@ -30,7 +30,7 @@ impl Guard {
 
     fn decide(&self, waiting: &Arc<Waiting>) {
         if waiting.purpose == Purpose::Maker {
-            let _ = self.identify(waiting.event.thread()); // whoever cannot be identified is not remembered
+            let _ = self.identify(waiting.event.thread(), waiting.lane); // whoever cannot be identified is not remembered
             waiting.event.answer(Reply::Allow);
             return;
         }
@@ -43,7 +43,7 @@ impl Guard {
         };
         if waiting.purpose != Purpose::Startup && (intent == Intent::Read || !self.has_startup_name(waiting)) {
             if intent != Intent::Read {
-                self.parts.watch.tracker().grant(&waiting.file, None); // it may come back
+                self.parts.watch.tracker().grant(waiting.lane, &waiting.file, None); // it may come back
             }
             waiting.event.answer(Reply::Allow);
             return;
@@ -73,7 +73,7 @@ impl Guard {
         let object = self.object_of(waiting);
         let is_empty = object.size == Some(0);
         let created = is_empty && self.parts.watch.tracker().get(&waiting.file).is_some_and(|entry| entry.fresh);
-        let Ok(subject) = self.identify(waiting.event.thread()) else {
+        let Ok(subject) = self.identify(waiting.event.thread(), waiting.lane) else {
             if created && self.reply(self.parts.failure.unresolved.into()) == Reply::Deny {
                 self.undo_creation(waiting, &places);
             }
@@ -98,9 +98,9 @@ impl Guard {
                     places,
                     tainted,
                 };
-                self.parts.watch.tracker().grant(&waiting.file, Some(permit));
+                self.parts.watch.tracker().grant(waiting.lane, &waiting.file, Some(permit));
             }
-            (Verdict::Deny, Mode::Audit) => self.parts.watch.tracker().grant(&waiting.file, None),
+            (Verdict::Deny, Mode::Audit) => self.parts.watch.tracker().grant(waiting.lane, &waiting.file, None),
             (Verdict::Deny, Mode::Enforce) if created => self.undo_creation(waiting, &places),
             (Verdict::Deny, Mode::Enforce) => {}
         }
@@ -113,7 +113,7 @@ impl Guard {
             && !is_answer
             && let Some(entry) = self.parts.watch.tracker().get_mut(&waiting.file)
         {
-            entry.writers = entry.writers.saturating_sub(1); // the deadline was quicker: this writer does not exist
+            entry.lose_writer(waiting.lane); // the deadline was quicker: this writer does not exist
         }
     }
 
@@ -165,7 +165,7 @@ impl Guard {
                 WriteProbe::NoWriters => true,
                 // Those who write are waiting at the gate like this opener, or were let through and are counted.
                 WriteProbe::Writers => entry.as_ref().is_some_and(TrackedFile::is_final),
-                WriteProbe::Unknown => entry.as_ref().is_none_or(|entry| entry.writers == 0),
+                WriteProbe::Unknown => entry.as_ref().is_none_or(|entry| !entry.has_writers()),
             };
             if is_final {
                 let content = match Content::read(&waiting.event, self.parts.max_size) {
@@ -222,7 +222,7 @@ impl Guard {
 
     /// Bytes that nobody approved: only a rule with `access = ["read"]` lets a program see them.
     fn decide_unapproved(&self, waiting: &Waiting, content: &Content) {
-        let Ok(subject) = self.identify(waiting.event.thread()) else {
+        let Ok(subject) = self.identify(waiting.event.thread(), waiting.lane) else {
             return self.fail(waiting, Access::Read, Failure::Unresolved);
         };
         let places = self.places_of(waiting);

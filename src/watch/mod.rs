@@ -9,6 +9,7 @@
 //! everything that is queued before a permission event is judged.
 
 mod drain;
+mod lanes;
 mod neighbours;
 mod permit;
 mod programs;
@@ -18,7 +19,8 @@ mod sites;
 mod tracked;
 mod unrest;
 
-pub use drain::{Arrival, Author, How, Notice, Watch};
+pub use drain::{Arrival, Author, Groups, How, Notice, Watch};
+pub use lanes::{Lane, PerLane};
 pub use permit::{Permit, Stage, Writer};
 pub use programs::ProgramId;
 pub use quarantine::{Quarantine, Quarantined};

@@ -6,6 +6,7 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::time::{Duration, Instant};
 
+use super::lanes::{Lane, PerLane};
 use super::permit::{Permit, Stage};
 use super::sites::SiteId;
 use super::unrest::Unrest;
@@ -32,9 +33,10 @@ pub type Place = (SiteId, OsString);
 pub struct TrackedFile {
     /// The startup names that it has, or had since it is tracked.
     pub names: Vec<Place>,
-    /// Opens for writing that were let through and have not been closed. Never too low; too high where the kernel
-    /// merged two closes, until a probe of the inode says that nobody writes.
-    pub writers: u32,
+    /// Opens for writing that were let through and have not been closed, as each lane counts them. Never too low in the
+    /// lane that marked the file first; too high where the kernel merged two closes, until a probe of the inode says that
+    /// nobody writes.
+    pub writers: PerLane<u32>,
     /// A probe has said that nobody writes, since when every writer has passed the gate. Until then a writer from
     /// before may be at work.
     pub probed: bool,
@@ -54,8 +56,8 @@ pub struct TrackedFile {
     /// Whether it is a symbolic link or a special file: opening it raises no event that could be answered.
     pub is_unseen: bool,
     unseen_pending: u32,
-    /// Whether its inode carries the guard's marks.
-    pub marked: bool,
+    /// Whether its inode carries the marks of a lane.
+    pub marked: PerLane<bool>,
     /// A symbolic link of a startup name leads to it: it is opened as a startup file under a name of its own.
     pub is_target: bool,
     /// When somebody last renamed it away from a startup name.
@@ -69,7 +71,18 @@ impl TrackedFile {
     /// those that wait at the gate.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        self.marked && self.probed && self.writers == 0
+        self.marked.iter().any(|marked| *marked) && self.probed && !self.has_writers()
+    }
+
+    /// Whether somebody who was let through writes it.
+    #[must_use]
+    pub fn has_writers(&self) -> bool {
+        self.writers.iter().any(|writers| *writers > 0)
+    }
+
+    /// Somebody who was let through, or counted so, writes it no longer.
+    pub fn lose_writer(&mut self, lane: Lane) {
+        self.writers[lane] = self.writers[lane].saturating_sub(1);
     }
 
     /// Whether a judgement of its content is under way that may still approve it.
@@ -218,16 +231,16 @@ impl Tracker {
             && entry.grants == grants
         {
             entry.probed = true;
-            entry.writers = 0;
+            entry.writers = PerLane::default();
         }
     }
 
     /// An open for writing is let through. `permit` is the rule that allows it; without one it is somebody whom only
     /// audit mode or a failure's action lets through, and what is written is nobody's.
-    pub fn grant(&mut self, file: &FileId, permit: Option<Permit>) {
+    pub fn grant(&mut self, lane: Lane, file: &FileId, permit: Option<Permit>) {
         let Some(entry) = self.files.get_mut(file) else { return };
         entry.grants += 1;
-        entry.writers += 1;
+        entry.writers[lane] += 1;
         entry.fresh = false;
         match (&mut entry.permit, permit) {
             (Some(old), Some(new)) => {
@@ -504,9 +517,9 @@ mod tests {
         let is_final = |tracker: &Tracker| tracker.get(&file(1)).unwrap().is_final();
         tracker.probed(&file(1), 0);
         assert!(!is_final(&tracker), "without a mark a writer may come unseen");
-        tracker.get_mut(&file(1)).unwrap().marked = true;
+        tracker.get_mut(&file(1)).unwrap().marked[Lane::System] = true;
         assert!(is_final(&tracker));
-        tracker.grant(&file(1), None);
+        tracker.grant(Lane::System, &file(1), None);
         tracker.probed(&file(1), 0);
         assert!(!is_final(&tracker), "the writer came after the probe had begun");
         tracker.probed(&file(1), 1);
@@ -527,12 +540,12 @@ mod tests {
             places: vec![],
             tainted: false,
         };
-        tracker.grant(&file(1), Some(permit()));
-        tracker.grant(&file(1), Some(permit()));
+        tracker.grant(Lane::System, &file(1), Some(permit()));
+        tracker.grant(Lane::System, &file(1), Some(permit()));
         assert!(!tracker.get(&file(1)).unwrap().permit.as_ref().unwrap().tainted);
-        tracker.grant(&file(1), None);
+        tracker.grant(Lane::System, &file(1), None);
         assert!(tracker.get(&file(1)).unwrap().permit.as_ref().unwrap().tainted);
-        assert_eq!(tracker.get(&file(1)).unwrap().writers, 3);
+        assert_eq!(tracker.get(&file(1)).unwrap().writers[Lane::System], 3);
     }
 
     #[test]

@@ -23,6 +23,7 @@ mod harness;
 mod held;
 mod identity;
 mod injection;
+mod lanes;
 mod life;
 mod load;
 mod lost;
