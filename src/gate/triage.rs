@@ -26,6 +26,7 @@ const MAKERS: usize = 64;
 #[derive(Clone, Copy)]
 struct Tracked {
     grants: u64,
+    is_marked: bool,
     may_be_startup: bool,
     is_loose: bool,
 }
@@ -110,6 +111,10 @@ impl Guard {
             }
             return;
         }
+        if entry.is_some_and(|entry| !entry.is_marked) {
+            // It has come into the place of a link's target: whoever writes it by another name must pass the gate.
+            self.parts.watch.mark_opened(&file, &event);
+        }
         // A hard link outside of the site directories is opened like any file, unless for writing.
         let as_startup = looks_like_startup || entry.is_some_and(|entry| entry.may_be_startup);
         if probe_writers(&event) == WriteProbe::NoWriters {
@@ -133,6 +138,7 @@ impl Guard {
         let entry = tracker.get(file)?;
         Some(Tracked {
             grants: entry.grants,
+            is_marked: entry.marked,
             may_be_startup: entry.may_be_opened_as_startup(),
             is_loose: entry.is_loose,
         })

@@ -14,13 +14,14 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
 use parking_lot::{Mutex, MutexGuard};
 
+use super::links::Links;
 use super::neighbours::Neighbours;
 use super::programs::{ProgramId, Programs};
 use super::sites::{Guarded, Role, SiteDir, SiteId, Sites, reach};
 use super::tracked::Tracker;
 use crate::approvals::DirectoryId;
 use crate::audit::Counters;
-use crate::fanotify::wire::{Event, Info, Place};
+use crate::fanotify::wire::{Event, Names, Place};
 use crate::fanotify::{Changes, FileId, NotificationGroup, Opens, PermissionGroup, Pidfd};
 use crate::model::{Failure, StartupNames};
 use crate::quarantine::is_aside;
@@ -113,6 +114,17 @@ pub enum Notice {
         /// By whom.
         author: Author,
     },
+    /// Where a symbolic link under a startup name leads may have changed, or the link is gone.
+    LinkChanged {
+        /// In which directory the link is.
+        site: SiteId,
+        /// Under which name.
+        name: OsString,
+        /// What has come into its target's place, where that is known.
+        file: Option<FileId>,
+        /// By whom.
+        author: Author,
+    },
     /// A startup file was removed.
     Removed {
         /// Where.
@@ -135,8 +147,9 @@ pub enum Notice {
 pub struct Watch {
     /// The guarded directories.
     pub sites: Sites,
-    group: NotificationGroup,
-    gate: Arc<PermissionGroup>,
+    pub(super) links: Links,
+    pub(super) group: NotificationGroup,
+    pub(super) gate: Arc<PermissionGroup>,
     listing: Arc<PermissionGroup>,
     startup: StartupNames,
     notices: Sender<Notice>,
@@ -147,8 +160,8 @@ pub struct Watch {
 }
 
 #[derive(Debug)]
-struct State {
-    tracker: Tracker,
+pub(super) struct State {
+    pub(super) tracker: Tracker,
     neighbours: Neighbours,
     programs: Programs,
     /// When the queue was last known to be empty.
@@ -178,7 +191,7 @@ impl Watch {
             buffer: Vec::new(),
             lost_notices: false,
         });
-        Watch { sites: Sites::default(), group, gate, listing, startup, notices, counters, state }
+        Watch { sites: Sites::default(), links: Links::default(), group, gate, listing, startup, notices, counters, state }
     }
 
     /// The table of tracked files. Nobody may open a guarded file or wait for anything while holding it: the thread
@@ -187,7 +200,7 @@ impl Watch {
         Held(self.lock())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
 
@@ -196,7 +209,9 @@ impl Watch {
     #[must_use]
     pub fn may_be_startup(&self, dir: &Path, name: &OsStr) -> bool {
         let site = self.sites.by_path(dir).and_then(|site| self.sites.get(site));
-        is_aside(name) || site.map_or_else(|| self.startup.matches(name.as_bytes()), |site| site.is_startup(name))
+        is_aside(name)
+            || site.map_or_else(|| self.startup.matches(name.as_bytes()), |site| site.is_startup(name))
+            || self.links.leads_to(dir, name)
     }
 
     /// Starts to watch a directory's entries. The gate does not stand yet, so the files in it can be read without an
@@ -311,18 +326,11 @@ impl Watch {
             state.lost_notices = true;
             return;
         }
-        let (mut target, mut entry, mut old, mut new) = (None, None, None, None);
-        for info in event.infos() {
-            match info {
-                Info::Target(file) => target = Some(file),
-                Info::Entry(place) => entry = Some(place),
-                Info::OldEntry(place) => old = Some(place),
-                Info::NewEntry(place) => new = Some(place),
-                Info::Dir(_) | Info::Pidfd(_) | Info::Other(_) => {}
-            }
-        }
+        self.follow(state, event, &author);
+        let names = Names::of(event);
+        let Names { target, entry, old, new } = names;
         if has(libc::FAN_DELETE_SELF | libc::FAN_MOVE_SELF)
-            && let Some(site) = itself(target, entry).and_then(|file| self.sites.by_file(&file))
+            && let Some(site) = names.itself().and_then(|file| self.sites.by_file(&file))
         {
             // Whoever reads a file with a path line that led here is judged after this, and looks where it leads now.
             if let Role::Target { of } = site.guarded.role {
@@ -418,8 +426,13 @@ impl Watch {
         let is_approved = state.tracker.get(file).is_some_and(|entry| entry.approved);
         let Some(site) = self.sites.get(site).filter(|_| !is_approved) else { return };
         if let Ok(opened) = file.open(&site.dir, (OFlag::O_PATH | OFlag::O_NOFOLLOW).bits()) {
-            state.neighbours.gate(&self.gate, opened, |dir| self.sites.by_file(dir).is_some());
+            state.neighbours.gate(&self.gate, opened, |dir| self.is_gated(dir));
         }
+    }
+
+    /// Whether opens in a directory are judged anyway.
+    fn is_gated(&self, dir: &FileId) -> bool {
+        self.sites.by_file(dir).is_some() || self.links.gates(dir)
     }
 
     /// Changes to the content of a tracked file.
@@ -503,7 +516,8 @@ impl Watch {
     }
 
     /// Tracks the file that a symbolic link in a directory leads to, under the link's name.
-    pub fn track_target(&self, site: &SiteDir, name: &OsStr, target: &File) -> io::Result<FileId> {
+    pub fn track_target(&self, site: &SiteDir, name: &OsStr, target: impl AsFd) -> io::Result<FileId> {
+        let target = target.as_fd();
         let file = FileId::of(target)?;
         let mut state = self.lock();
         state.tracker.alias(file, site.id, name);
@@ -553,7 +567,7 @@ impl Watch {
     pub fn purge(&self) {
         let due = {
             let mut state = self.lock();
-            state.neighbours.release_unused(&self.gate, |dir| self.sites.by_file(dir).is_some());
+            state.neighbours.release_unused(&self.gate, |dir| self.is_gated(dir));
             state.tracker.due(std::time::Instant::now())
         };
         for some in due.chunks(PURGE) {
@@ -579,6 +593,9 @@ impl Watch {
         let _ = self.gate.unmark(Opens::Children, &site.dir);
         let _ = self.listing.unmark(Opens::Listing, &site.dir);
         let _ = self.group.unmark(Changes::Entries, &site.dir);
+        if self.keep_link_marks(site).is_err() {
+            self.counters.failed(Failure::Mark);
+        }
     }
 
     fn queue(&self, state: &mut State, file: &FileId, site: SiteId, notice: Notice) {
@@ -588,7 +605,7 @@ impl Watch {
     }
 
     /// Hands a notice to the gate; where there is no room for it, the directories are read again instead.
-    fn send(&self, state: &mut State, notice: Notice) -> bool {
+    pub(super) fn send(&self, state: &mut State, notice: Notice) -> bool {
         let is_sent = self.notices.try_send(notice).is_ok();
         if !is_sent {
             self.counters.failed(Failure::WatchOverflow);
@@ -596,11 +613,6 @@ impl Watch {
         }
         is_sent
     }
-}
-
-/// What an event about an object itself is about. A directory is told as its own entry `.` (fanotify(7)).
-fn itself(target: Option<FileId>, entry: Option<Place<'_>>) -> Option<FileId> {
-    entry.filter(|place| place.name == ".").map(|place| place.dir).or(target)
 }
 
 impl AsFd for Watch {

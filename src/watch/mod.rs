@@ -9,6 +9,8 @@
 //! everything that is queued before a permission event is judged.
 
 mod drain;
+mod following;
+mod links;
 mod neighbours;
 mod permit;
 mod programs;
@@ -18,6 +20,8 @@ mod sites;
 mod tracked;
 
 pub use drain::{Arrival, Author, How, Notice, Watch};
+pub use following::is_still_link;
+pub use links::Way;
 pub use permit::{Permit, Stage, Writer};
 pub use programs::ProgramId;
 pub use quarantine::{Quarantine, Quarantined};
