@@ -17,6 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Guard;
 use super::content::Content;
+use super::linked::Reached;
 use super::remembered::{Known, Nobody};
 use super::settle::Written;
 use super::verdict::with_inode;
@@ -98,6 +99,16 @@ impl Guard {
                     if let Some(site) = self.parts.watch.sites.get(site) {
                         self.guard_subdirectory(&site, &name, Some(&author));
                         self.parts.watch.tracker().settle_unseen(site.id);
+                        self.wake(&site.file, site.id);
+                    }
+                }
+                Notice::LinkChanged { site, name, file, author } => {
+                    self.link_changed(site, &name, &author);
+                    self.parts.watch.tracker().settle_unseen(site);
+                    if let Some(file) = file {
+                        self.settled(&file, site);
+                    }
+                    if let Some(site) = self.parts.watch.sites.get(site) {
                         self.wake(&site.file, site.id);
                     }
                 }
@@ -245,7 +256,7 @@ impl Guard {
         }
     }
 
-    fn unresolved_newcomer(&self) -> Decision {
+    pub(super) fn unresolved_newcomer(&self) -> Decision {
         self.parts.counters.failed(Failure::UnresolvedArrival);
         let verdict = match self.parts.failure.unresolved_arrival {
             ArrivalAction::Allow => Verdict::Allow,
@@ -305,17 +316,22 @@ impl Guard {
         }
     }
 
-    /// A symbolic link of a permitted author: what it leads to is tracked and judged under the link's name. What is no
-    /// file cannot be kept unreadable, so such a link does not stay.
-    fn accept_symlink(&self, site: &SiteDir, name: &OsStr, permit: Permit) -> bool {
-        let Some(target) = self.follow(site, name) else { return false };
-        let Ok(file) = self.parts.watch.track_target(site, name, &target) else {
-            self.parts.counters.failed(Failure::Mark);
-            return false;
+    /// A symbolic link of a permitted author: what it leads to is tracked and judged under the link's name. What cannot
+    /// be kept unreadable for certain, because others can change where the link leads, does not stay.
+    pub(super) fn accept_symlink(&self, site: &SiteDir, name: &OsStr, permit: Permit) -> bool {
+        let why = match self.reach_target(site, name) {
+            Ok(Reached { file, doubt: None, .. }) => {
+                let content = self.content_of(site, name, &file);
+                self.accept_file(site, name, &file, content, permit);
+                return true;
+            }
+            Ok(Reached { doubt, .. }) => doubt.unwrap_or_default(),
+            Err(error) => error.to_string(),
         };
-        let content = self.content_of(site, name, &file);
-        self.accept_file(site, name, &file, content, permit);
-        true
+        let decision = Decision { verdict: Verdict::Deny, rule: Some(permit.rule), reason: Reason::NotApproved };
+        let record = self.decided(Access::Symlink, decision).on(Object::at(site.path_of(name)));
+        self.parts.audit.record(record.saying(format!("a link cannot stay that anybody may point elsewhere: {why}")));
+        false
     }
 
     pub(super) fn failed(&self, failure: Failure, path: PathBuf, message: &str) {

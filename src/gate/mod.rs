@@ -28,6 +28,7 @@ mod content;
 mod deadline;
 mod desk;
 mod judgement;
+mod linked;
 mod pair;
 mod parked;
 mod places;

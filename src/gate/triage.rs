@@ -27,6 +27,7 @@ const MAKERS: usize = 64;
 #[derive(Clone, Copy)]
 struct Tracked {
     grants: u64,
+    is_marked: bool,
     may_be_startup: bool,
     is_loose: bool,
 }
@@ -92,12 +93,12 @@ impl Guard {
             opened.as_ref().is_none_or(|opened| self.parts.watch.may_be_startup(opened.dir(), opened.name()));
         let due = received + self.parts.failure.budget;
         let mut is_told = self.parts.watch.drain_until(lane, due);
-        let mut entry = self.look_up(&file);
+        let mut entry = self.look_up(lane, &file);
         if is_told && entry.is_some() != looks_like_startup {
             // A startup name that no notification told of, or a tracked file without one: a rename may be under way.
             self.parts.watch.barrier(lane, file.fsid);
             is_told = self.parts.watch.drain_until(lane, due);
-            entry = self.look_up(&file);
+            entry = self.look_up(lane, &file);
         }
         if !is_told {
             // A storm: what this file was called a moment ago is not known in time.
@@ -111,6 +112,10 @@ impl Guard {
                 event.answer(Reply::Allow);
             }
             return;
+        }
+        if entry.is_some_and(|entry| !entry.is_marked) {
+            // It has come into the place of a link's target: whoever writes it by another name must pass the gate.
+            self.parts.watch.mark_opened(lane, &file, &event);
         }
         // A hard link outside of the site directories is opened like any file, unless for writing.
         let as_startup = looks_like_startup || entry.is_some_and(|entry| entry.may_be_startup);
@@ -130,11 +135,12 @@ impl Guard {
         self.hand_to_worker(Waiting { lane, event, received, due, file, opened, purpose });
     }
 
-    fn look_up(&self, file: &FileId) -> Option<Tracked> {
+    fn look_up(&self, lane: Lane, file: &FileId) -> Option<Tracked> {
         let tracker = self.parts.watch.tracker();
         let entry = tracker.get(file)?;
         Some(Tracked {
             grants: entry.grants,
+            is_marked: entry.marked[lane],
             may_be_startup: entry.may_be_opened_as_startup(),
             is_loose: entry.is_loose,
         })

@@ -214,8 +214,23 @@ impl Tracker {
     pub fn alias(&mut self, file: FileId, site: SiteId, name: &OsStr) {
         let entry = self.files.entry(file).or_default();
         entry.is_target = true;
-        entry.names.push((site, name.to_owned()));
-        entry.names.dedup();
+        entry.nameless_since = None;
+        let place = (site, name.to_owned());
+        if !entry.names.contains(&place) {
+            entry.names.push(place);
+        }
+    }
+
+    /// No symbolic link of that name leads anywhere any more. Who opened a file through it may not have reached the gate.
+    pub fn unalias(&mut self, place: &Place) {
+        for entry in self.files.values_mut().filter(|entry| entry.is_target && entry.names.contains(place)) {
+            entry.is_target = entry.names.len() > 1;
+            if entry.is_target {
+                entry.names.retain(|name| name != place);
+            } else {
+                (entry.renamed_away, entry.nameless_since) = (Some(Instant::now()), Some(Instant::now()));
+            }
+        }
     }
 
     /// Somebody renamed a file away from a startup name.
