@@ -238,9 +238,13 @@ impl Watch {
     #[must_use]
     pub fn may_be_startup(&self, dir: &Path, name: &OsStr) -> bool {
         let site = self.sites.by_path(dir).and_then(|site| self.sites.get(site));
-        is_aside(name)
-            || site.map_or_else(|| self.startup.matches(name.as_bytes()), |site| site.is_startup(name))
-            || self.links.leads_to(dir, name)
+        is_aside(name) || site.map_or_else(|| self.startup.matches(name.as_bytes()), |site| site.is_startup(name))
+    }
+
+    /// Whether a symbolic link of a startup name leads to what seems to be this path.
+    #[must_use]
+    pub fn is_led_to(&self, dir: &Path, name: &OsStr) -> bool {
+        self.links.leads_to(dir, name)
     }
 
     /// Starts to watch a directory's entries. The gate does not stand yet, so the files in it can be read without an

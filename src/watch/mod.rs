@@ -31,3 +31,4 @@ pub use quarantine::{Quarantine, Quarantined};
 pub use restore::{restore, restore_quarantined};
 pub use sites::{Guarded, Role, SiteDir, SiteId, Sites, reach};
 pub use tracked::{Place, TrackedFile, Tracker};
+pub use unrest::Felt;

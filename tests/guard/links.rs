@@ -56,7 +56,9 @@ impl Linked {
 }
 
 /// What somebody does who may write where the link leads, but not in the site directory.
-const ATTACKS: &[(&str, fn(&Linked) -> io::Result<()>)] = &[
+type Attack = (&'static str, fn(&Linked) -> io::Result<()>);
+
+const ATTACKS: &[Attack] = &[
     ("the target replaced by a rename", |l| fs::rename(&l.payload, &l.target)),
     ("the target exchanged", |l| sys::exchange(&l.payload, &l.target)),
     ("the target removed, and another linked in its place", |l| {
