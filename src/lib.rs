@@ -51,6 +51,7 @@
 //! | worker ×8 | requests from triage | /proc of the opener, the file's disk |
 //! | watch ×2 | notifications | no |
 //! | arrivals ×2 | notices from the watch | disks |
+//! | leases | the time that an interpreter needs to read a file | no |
 //! | deadline | the oldest request's due time | no |
 //! | awaiting | the end of an installation | disks |
 //! | places | half a second to pass: do the guarded directories lie where they did? | disks |

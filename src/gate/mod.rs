@@ -28,6 +28,7 @@ mod content;
 mod deadline;
 mod desk;
 mod judgement;
+mod leases;
 mod linked;
 mod pair;
 mod parked;
@@ -62,6 +63,7 @@ use crate::policy::Policy;
 use crate::resolve::{OpenedAs, Resolver};
 use crate::watch::{Lane, Notice, PerLane, Quarantine, Watch};
 use awaiting::Awaiting;
+use leases::Leases;
 use parked::Parked;
 use places::Vacant;
 use remembered::Remembered;
@@ -121,6 +123,7 @@ pub struct Guard {
     remembered: Remembered,
     awaiting: Awaiting,
     vacant: Vacant,
+    leases: Leases,
     known: KnownFiles,
     work: PerLane<Sender<Arc<Waiting>>>,
     queue: PerLane<Receiver<Arc<Waiting>>>,
@@ -176,6 +179,7 @@ impl Guard {
             remembered: Remembered::new()?,
             awaiting: Awaiting::new()?,
             vacant: Vacant::new(),
+            leases: Leases::new(),
             known: KnownFiles::built_in(),
             work,
             queue,
@@ -211,6 +215,10 @@ impl Guard {
             // Where it cannot be told, its renames are nobody's (see `author`).
             let _ = self.parts.watch.watch_program(program, file);
         });
+        // An author is believed to have been such a program if its queue has been empty since.
+        for lane in Lane::ALL {
+            self.parts.watch.drain(lane);
+        }
     }
 
     /// Declares the calling thread one of the daemon's own: its opens are answered at once.

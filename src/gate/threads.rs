@@ -62,6 +62,7 @@ impl Guard {
     pub fn start(self: &Arc<Self>) -> io::Result<Vec<JoinHandle<()>>> {
         let mut threads = vec![
             self.thread("pth-deadline", Guard::run_deadline)?,
+            self.thread("pth-leases", Guard::run_leases)?,
             self.thread("pth-awaiting", Guard::run_awaiting)?,
             self.thread("pth-places", Guard::run_places)?,
             self.thread("pth-programs", Guard::run_programs)?,

@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::content::Content;
+use super::leases::Answered;
 use super::parked::On;
 use super::{Guard, Purpose, Waiting};
 use crate::audit::Action;
 use crate::content::classify;
+use crate::fanotify::file::{hold_writers, release_writers};
 use crate::fanotify::{FileId, Pidfd, Reply, WriteProbe, probe_writers};
 use crate::model::{Access, Decision, Failure, Mode, Reason, Request, Sha256, Subject, Verdict};
 use crate::resolve::{Asked, Intent, asked, begins_to_list, intent};
@@ -64,12 +66,13 @@ impl Guard {
 
     /// A newcomer was refused a moment ago: whoever has begun before that may have got its name.
     fn decide_listing(&self, waiting: &Waiting) {
-        let until = waiting.received + self.parts.failure.budget / 2;
-        if begins_to_list(waiting.event.thread(), until) == Some(true) {
-            waiting.event.answer(Reply::Allow);
-        } else {
-            self.refuse_listing(waiting);
+        let (thread, until) = (waiting.event.thread(), waiting.received + self.parts.failure.budget / 2);
+        match begins_to_list(thread, until) {
+            Some(true) => self.parts.watch.tracker().begin_listing(&waiting.file, thread),
+            Some(false) if self.parts.watch.tracker().has_begun_listing(&waiting.file, thread) => {}
+            Some(false) | None => return self.refuse_listing(waiting),
         }
+        waiting.event.answer(Reply::Allow);
     }
 
     /// Whether an interpreter that obeys the link could have opened a link's target so.
@@ -202,6 +205,8 @@ impl Guard {
                 WriteProbe::Unknown => entry.as_ref().is_none_or(|entry| !entry.has_writers()),
             };
             if is_final {
+                // Nothing changes from here until it has been read.
+                let is_held = self.parts.mode == Mode::Enforce && hold_writers(&waiting.event) == WriteProbe::NoWriters;
                 let content = match Content::read(&waiting.event, self.parts.max_size) {
                     Ok(content) => content,
                     Err(_) => return self.fail(waiting, Access::Read, Failure::Content),
@@ -212,8 +217,12 @@ impl Guard {
                 {
                     let decision = Decision { verdict: Verdict::Allow, rule: None, reason: Reason::Approved };
                     self.conclude(waiting, Access::Read, decision, None, |record| record);
+                    if is_held {
+                        self.leases.keep(Answered::ByWorker { _waiting: Arc::clone(waiting) });
+                    }
                     return;
                 }
+                release_writers(&waiting.event);
                 // A permitted writer has closed it, or a newcomer waits to be judged: it may be approved in a moment.
                 let is_decided = entry.is_none_or(|entry| !entry.is_unsettled());
                 if is_decided || sha256.is_none() {

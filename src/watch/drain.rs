@@ -563,8 +563,10 @@ impl Watch {
         match placed {
             Ok(()) => entry.marked[site.lane] = true,
             // Gone again: there is nothing left to mark, and nobody can reach it by another name either. Who has listed
-            // the directory meanwhile may have its name, and it may have been a link.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ESTALE | libc::ENOENT)) => entry.is_unseen = true,
+            // the directory meanwhile may have its name, and it may have been a link: links are never marked.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ESTALE | libc::ENOENT)) => {
+                entry.is_unseen = !entry.marked.iter().any(|marked| *marked);
+            }
             Err(_) => self.counters.failed(Failure::Mark),
         }
     }

@@ -393,6 +393,19 @@ impl Tracker {
         }
     }
 
+    /// A thread begins to list a directory.
+    pub fn begin_listing(&mut self, dir: &FileId, thread: u32) {
+        if let Some(unrest) = self.unrest.get_mut(dir) {
+            unrest.begin(thread);
+        }
+    }
+
+    /// Whether a thread has begun to list a directory since a newcomer was refused there.
+    #[must_use]
+    pub fn has_begun_listing(&self, dir: &FileId, thread: u32) -> bool {
+        self.unrest.get(dir).is_none_or(|unrest| unrest.has_begun(thread))
+    }
+
     /// Remembers that an approved file has still to come back under this name.
     pub fn displace(&mut self, site: SiteId, name: &OsStr) {
         self.displaced.insert((site, name.to_owned()));
