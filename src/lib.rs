@@ -48,12 +48,14 @@
 //! | thread | waits for | may wait for others |
 //! | --- | --- | --- |
 //! | triage | permission events | no: it answers the daemon's own opens |
+//! | layered | permission events on overlayfs | triage, which answers what it opens in the layers |
 //! | worker ×4 | requests from triage | /proc of the opener, the file's disk |
 //! | deadline | the oldest request's due time | no |
 //! | watch | notifications | no |
 //! | arrivals | notices from the watch | disks |
 //! | awaiting | the end of an installation | disks |
 //! | places | half a second to pass: do the guarded directories lie where they did? | disks |
+//! | mounts | a change of the mounts | disks |
 //! | programs | a minute to pass: which files are the policy's programs now? | disks |
 //! | listers | threads that have listed a site directory | their /proc |
 //! | audit | records | disks, sockets |

@@ -231,7 +231,7 @@ impl Watch {
         file: FileId,
         approvals: DirectoryId,
     ) -> io::Result<Option<Arc<SiteDir>>> {
-        let lane = Lane::of(&dir.metadata()?);
+        let lane = Lane::of(&dir)?;
         let Some(site) = self.sites.add(guarded, dir, file, approvals, lane) else { return Ok(None) };
         if let Err(error) = self.lanes[lane].changes.mark(Changes::Entries, &site.dir) {
             self.sites.remove(site.id);
@@ -461,7 +461,7 @@ impl Watch {
         let Some(site) = self.sites.get(site).filter(|_| !is_approved) else { return };
         if let Ok(opened) = file.open(&site.dir, (OFlag::O_PATH | OFlag::O_NOFOLLOW).bits()) {
             let lane = site.lane;
-            state.neighbours[lane].gate(&self.lanes[lane].gate, opened, |dir| self.sites.by_file(dir).is_some());
+            state.neighbours[lane].gate(&self.lanes[lane].gate, &site, opened, |dir| self.sites.by_file(dir).is_some());
         }
     }
 

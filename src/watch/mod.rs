@@ -9,6 +9,7 @@
 //! everything that is queued before a permission event is judged.
 
 mod drain;
+mod filesystems;
 mod lanes;
 mod neighbours;
 mod permit;
@@ -18,8 +19,10 @@ mod restore;
 mod sites;
 mod tracked;
 mod unrest;
+mod walk;
 
 pub use drain::{Arrival, Author, Groups, How, Notice, Watch};
+pub use filesystems::{Mount, Mounts};
 pub use lanes::{Lane, PerLane};
 pub use permit::{Permit, Stage, Writer};
 pub use programs::ProgramId;
@@ -27,3 +30,4 @@ pub use quarantine::{Quarantine, Quarantined};
 pub use restore::{restore, restore_quarantined};
 pub use sites::{Guarded, Role, SiteDir, SiteId, Sites, reach};
 pub use tracked::{Place, TrackedFile, Tracker};
+pub use walk::{NotReached, Reached, Unguardable, Walk, reach_local};
