@@ -279,6 +279,7 @@ impl Guard {
     pub fn guard_sites(&self) -> Result<(Survey, Vec<NotGuarded>), glob::PatternError> {
         let mut sum = Survey::default();
         let mut failed = Vec::new();
+        let _turn = self.mounts.turn();
         let (paths, mut remote) = match Walk::new() {
             Ok(walk) => Sites::expand_in(&walk, &self.parts.sites)?,
             Err(error) => (Vec::new(), vec![Unguardable { path: "/".into(), kind: error.to_string() }]),
