@@ -34,6 +34,7 @@ pub(super) struct Layer {
     pub(super) extra_sites: Vec<String>,
     pub(super) startup: Option<StartupNames>,
     pub(super) customize: Option<bool>,
+    pub(super) containers: Option<bool>,
     pub(super) max_size: Option<u64>,
     pub(super) budget: Option<Duration>,
     pub(super) timeout: Option<FailureAction>,
@@ -119,6 +120,7 @@ impl Layer {
             }
         });
         self.customize = raw.customize;
+        self.containers = raw.containers;
         self.max_size = raw.max_size.as_ref().and_then(|value| {
             let size = size(value.get_ref()).filter(|size| (1..=MAX_MAX_SIZE).contains(size));
             if size.is_none() {

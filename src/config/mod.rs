@@ -83,6 +83,8 @@ pub struct Protect {
     pub startup: StartupNames,
     /// Whether `sitecustomize` and `usercustomize` are startup files, too.
     pub customize: bool,
+    /// Whether the same directories are guarded in running containers.
+    pub containers: bool,
     /// Larger files are never read to their end, and never approved.
     pub max_size: u64,
 }
@@ -225,6 +227,7 @@ fn merge(mut layers: Vec<Layer>, sources: &[&Source]) -> Result<Config, Errors> 
             sites,
             startup: latest(&layers, |layer| layer.startup.clone()).ok_or_else(|| unset("protect.startup"))?,
             customize: latest(&layers, |layer| layer.customize).ok_or_else(|| unset("protect.customize"))?,
+            containers: latest(&layers, |layer| layer.containers).ok_or_else(|| unset("protect.containers"))?,
             max_size: latest(&layers, |layer| layer.max_size).ok_or_else(|| unset("protect.max_size"))?,
         },
         failure: FailureTable {

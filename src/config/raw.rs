@@ -38,6 +38,7 @@ pub(super) struct RawProtect {
     pub(super) extra_sites: Texts,
     pub(super) startup: Texts,
     pub(super) customize: Option<bool>,
+    pub(super) containers: Option<bool>,
     pub(super) max_size: Option<Spanned<Value>>,
 }
 

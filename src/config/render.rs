@@ -31,6 +31,7 @@ impl Config {
         let startup: Vec<String> = self.protect.startup.patterns().collect();
         list(out, "startup", startup.iter().map(String::as_str))?;
         writeln!(out, "customize = {}", self.protect.customize)?;
+        writeln!(out, "containers = {}", self.protect.containers)?;
         writeln!(out, "max_size = {}", size(self.protect.max_size))?;
 
         let failure = &self.failure;

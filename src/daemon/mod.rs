@@ -187,6 +187,7 @@ fn assemble(
         sites: config.protect.sites.clone(),
         startup,
         customize: config.protect.customize,
+        containers: config.protect.containers,
         generation: Arc::from(config.generation.as_str()),
         max_size: config.protect.max_size,
         watch,

@@ -129,7 +129,7 @@ impl Guard {
         }
     }
 
-    fn settled(&self, file: &FileId, site: SiteId) {
+    pub(super) fn settled(&self, file: &FileId, site: SiteId) {
         self.parts.watch.tracker().settle_notice(file, site);
         self.wake(file, site);
     }

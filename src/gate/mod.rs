@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! kernel ─▶ triage ── not tracked, own thread, approved bytes in the page cache ─────────▶ answer
-//!             │ bounded queue; full is a Failure
+//! layered     │ the same for overlayfs; bounded queue; full is a Failure
 //!             ▼
 //!           worker ×N: write or read? who? what? ─▶ policy, approvals ─▶ answer ─▶ record
 //!             │ content not final yet, newcomer not judged yet
@@ -12,6 +12,7 @@
 //! watch ──▶ arrivals ×1: newcomers judged, quarantined; written files approved or held; replaced ones put back
 //! awaiting ×1: has written files judged again while their writer is at work, and for good when it has ended
 //! places ×1: has what stands in the place of a lost directory guarded
+//! mounts ×1: the same for what was mounted
 //! deadline ×1: answers what is overdue
 //! remembered: who was at the gate, for newcomers whose author is gone
 //! ```
@@ -24,12 +25,14 @@
 
 mod arrivals;
 mod awaiting;
+mod containers;
 mod content;
 mod deadline;
 mod desk;
 mod judgement;
 mod leases;
 mod linked;
+mod mounts;
 mod pair;
 mod parked;
 mod places;
@@ -64,6 +67,7 @@ use crate::resolve::{OpenedAs, Resolver};
 use crate::watch::{Lane, Notice, PerLane, Quarantine, Watch};
 use awaiting::Awaiting;
 use leases::Leases;
+use mounts::Mounted;
 use parked::Parked;
 use places::Vacant;
 use remembered::Remembered;
@@ -95,6 +99,8 @@ pub struct Parts {
     pub startup: StartupNames,
     /// Whether `sitecustomize` and `usercustomize` are startup files.
     pub customize: bool,
+    /// Whether the same directories are guarded in running containers.
+    pub containers: bool,
     /// Names the policy in records.
     pub generation: Arc<str>,
     /// Larger files are never approved; bytes.
@@ -124,6 +130,7 @@ pub struct Guard {
     awaiting: Awaiting,
     vacant: Vacant,
     leases: Leases,
+    mounts: Mounted,
     known: KnownFiles,
     work: PerLane<Sender<Arc<Waiting>>>,
     queue: PerLane<Receiver<Arc<Waiting>>>,
@@ -180,6 +187,7 @@ impl Guard {
             awaiting: Awaiting::new()?,
             vacant: Vacant::new(),
             leases: Leases::new(),
+            mounts: Mounted::new()?,
             known: KnownFiles::built_in(),
             work,
             queue,

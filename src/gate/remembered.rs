@@ -276,7 +276,7 @@ mod tests {
     use crate::model::Script;
 
     /// Only one of the queues had been emptied.
-    const TOLD: PerLane<bool> = PerLane::each(true, false);
+    const TOLD: PerLane<bool> = PerLane::each(true, false, false);
 
     fn subject(pid: u32) -> Arc<Subject> {
         Arc::new(Subject { pid, ..Subject::running("/usr/bin/sed", Script::None) })

@@ -259,7 +259,7 @@ impl Watch {
         file: FileId,
         approvals: DirectoryId,
     ) -> io::Result<Option<Arc<SiteDir>>> {
-        let lane = Lane::of(&dir.metadata()?);
+        let lane = Lane::of(&dir)?;
         let Some(site) = self.sites.add(guarded, dir, file, approvals, lane) else { return Ok(None) };
         if let Err(error) = self.lanes[lane].changes.mark(Changes::Entries, &site.dir) {
             self.sites.remove(site.id);
@@ -482,7 +482,8 @@ impl Watch {
         let Some(site) = self.sites.get(site).filter(|_| !is_approved) else { return };
         if let Ok(opened) = file.open(&site.dir, (OFlag::O_PATH | OFlag::O_NOFOLLOW).bits()) {
             let lane = site.lane;
-            state.neighbours[lane].gate(&self.lanes[lane].gate, opened, |dir| self.is_gated(dir, lane));
+            let gate = &self.lanes[lane].gate;
+            state.neighbours[lane].gate(gate, &site, opened, |dir| self.is_gated(dir, lane));
         }
     }
 

@@ -2,7 +2,9 @@
 //!
 //! - `ways`: the table of attacks; `attacks`: what each of them is put through
 //! - `writers`: who may write, may: pip, dpkg, uv, and their impostors
-//! - `held`: what permitted writers bring beyond their rule; `lost`: guarded directories that are moved away or removed
+//! - `held`: what permitted writers bring beyond their rule; `lost`: guarded directories that are moved away or removed;
+//!   `mounts`: what is mounted over them, and file systems that never answer;
+//!   `kinds`: the same attacks on each kind of file system
 //! - `identity`: who poses as a permitted program; `forgery`: in a user namespace; `programs`: as what an interpreter
 //!   runs; `injection`: honest programs that run somebody else's code
 //! - `state`: baseline, restart, damage
@@ -24,11 +26,13 @@ mod harness;
 mod held;
 mod identity;
 mod injection;
+mod kinds;
 mod lanes;
 mod life;
 mod links;
 mod load;
 mod lost;
+mod mounts;
 mod packages;
 mod plant;
 mod programs;

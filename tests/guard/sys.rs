@@ -213,6 +213,14 @@ pub(crate) fn mount(from: Option<&Path>, on: &Path, kind: Option<&str>, flags: u
     checked(i64::from(result)).map(drop)
 }
 
+/// Unmount what somebody may still use; call it within [`with_private_mounts`] only.
+#[allow(dead_code, reason = "only the guard's tests have use for it")]
+pub(crate) fn umount_lazily(at: &Path) -> io::Result<()> {
+    let at = cpath(at);
+    // SAFETY: the string is NUL-terminated and outlives the call.
+    checked(i64::from(unsafe { libc::umount2(at.as_ptr(), libc::MNT_DETACH) })).map(drop)
+}
+
 /// pivot_root(2) and a lazy unmount of the old root, which must be seen at `old` within `new`; call it within
 /// [`with_private_mounts`] only.
 #[allow(dead_code, reason = "only the installers' tests have a root of their own")]
