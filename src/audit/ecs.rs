@@ -282,6 +282,7 @@ fn classify(record: &Record) -> (Vec<&'static str>, Vec<&'static str>) {
         Action::SiteGuarded | Action::SiteLost | Action::Suppressed => ("file", "info"),
         Action::Start => ("process", "start"),
         Action::Stop => ("process", "end"),
+        Action::Kill => ("process", "end"),
         Action::Failure => ("process", "error"),
     };
     (vec![category], vec![kind])

@@ -52,6 +52,8 @@ pub enum Action {
     Start,
     /// The guard stops.
     Stop,
+    /// A process that did what no rule lets it do was ended.
+    Kill,
     /// Something could not be done or decided.
     Failure,
     /// Records like this one were counted instead of written.
@@ -84,6 +86,7 @@ impl Action {
             Action::SiteLost => "site-lost",
             Action::Start => "start",
             Action::Stop => "stop",
+            Action::Kill => "kill",
             Action::Failure => "failure",
             Action::Suppressed => "suppressed",
         }

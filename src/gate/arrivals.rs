@@ -220,6 +220,9 @@ impl Guard {
             Verdict::Allow if self.accept(site, arrival, &newcomer, content, decision.clone(), subject) => true,
             Verdict::Allow | Verdict::Deny if self.parts.mode == Mode::Audit || is_held => false,
             Verdict::Allow | Verdict::Deny => {
+                if let Ok(author) = &author {
+                    self.end_author(&decision, author, &newcomer.object); // before it brings the next one
+                }
                 let author = describe(author.as_ref(), arrival.author.pid);
                 self.expel(site, arrival, &newcomer, decision.reason, &author, displaced);
                 false
@@ -321,8 +324,8 @@ pub(super) fn describe(author: Result<&Known, &Nobody>, pid: u32) -> String {
 
 pub(super) fn with_author(record: Record, author: Result<&Known, &Nobody>, pid: u32) -> Record {
     match author {
-        Ok(Known { subject, remark: None }) => record.by(Arc::clone(subject)),
-        Ok(Known { subject, remark: Some(remark) }) => {
+        Ok(Known { subject, remark: None, .. }) => record.by(Arc::clone(subject)),
+        Ok(Known { subject, remark: Some(remark), .. }) => {
             let said = record.message.as_ref().map_or_else(|| remark.clone(), |said| format!("{said}; {remark}"));
             record.by(Arc::clone(subject)).saying(said)
         }

@@ -13,6 +13,7 @@
 //! awaiting ×1: has written files judged again while their writer is at work, and for good when it has ended
 //! places ×1: has what stands in the place of a lost directory guarded
 //! deadline ×1: answers what is overdue
+//! offenders: ends who did it, where the policy says so
 //! remembered: who was at the gate, for newcomers whose author is gone
 //! ```
 //!
@@ -28,6 +29,7 @@ mod content;
 mod deadline;
 mod desk;
 mod judgement;
+mod offenders;
 mod pair;
 mod parked;
 mod places;
@@ -56,7 +58,7 @@ use crate::audit::{Audit, Counters};
 use crate::config::FailureTable;
 use crate::content::KnownFiles;
 use crate::fanotify::{FileId, PermissionEvent, PermissionGroup};
-use crate::model::{Mode, StartupNames};
+use crate::model::{Mode, StartupNames, ViolationAction};
 use crate::policy::Policy;
 use crate::resolve::{OpenedAs, Resolver};
 use crate::watch::{Notice, Quarantine, Watch};
@@ -86,6 +88,8 @@ pub struct Parts {
     pub resolver: Resolver,
     /// What is answered when no decision can be made, and how soon.
     pub failure: FailureTable,
+    /// What is done with a process that does what no rule lets it do.
+    pub on_violation: ViolationAction,
     /// The globs of the directories to guard.
     pub sites: Vec<String>,
     /// Which names make a startup file in them.

@@ -49,12 +49,24 @@ impl Guard {
         describe: impl FnOnce(Record) -> Record,
     ) -> bool {
         let is_answer = waiting.event.answer(self.reply(decision.verdict));
-        if !is_answer {
-            return false;
+        if is_answer {
+            self.record_answer(waiting, access, decision, subject, describe);
         }
+        is_answer
+    }
+
+    /// Counts and records what was answered.
+    pub(super) fn record_answer(
+        &self,
+        waiting: &Waiting,
+        access: Access,
+        decision: Decision,
+        subject: Option<Arc<Subject>>,
+        describe: impl FnOnce(Record) -> Record,
+    ) {
         self.count(access, decision.verdict);
         if decision.reason == Reason::Approved {
-            return true;
+            return;
         }
         let mut record = self.decided(access, decision).took(waiting.received.elapsed());
         record = match subject {
@@ -62,7 +74,6 @@ impl Guard {
             None => record.by_pid(waiting.event.thread()),
         };
         self.parts.audit.record(describe(record));
-        true
     }
 
     /// No decision could be made: the action that the policy names, and its counter.
@@ -77,7 +88,8 @@ impl Guard {
             | Failure::Mark
             | Failure::Quarantine
             | Failure::State
-            | Failure::Content => self.parts.failure.unresolved,
+            | Failure::Content
+            | Failure::Kill => self.parts.failure.unresolved,
         };
         self.parts.counters.failed(failure);
         let decision = Decision { verdict: action.into(), rule: None, reason: Reason::Failure(failure) };

@@ -50,8 +50,7 @@ impl Guard {
         }
         match intent {
             Intent::Read => self.decide_read(waiting, probe),
-            Intent::Write { truncate } => self.decide_write(waiting, truncate),
-            Intent::Unknown => self.decide_write(waiting, false),
+            Intent::Write { .. } | Intent::Unknown => self.decide_write(waiting, intent),
         }
     }
 
@@ -68,7 +67,7 @@ impl Guard {
         probe
     }
 
-    fn decide_write(&self, waiting: &Waiting, truncate: bool) {
+    fn decide_write(&self, waiting: &Waiting, intent: Intent) {
         let places = self.places_of(waiting);
         let object = self.object_of(waiting);
         let is_empty = object.size == Some(0);
@@ -82,7 +81,8 @@ impl Guard {
         let decision = self.may_write(&subject, &places);
         match (decision.verdict, self.parts.mode) {
             (Verdict::Allow, _) => {
-                let tainted = !truncate && !is_empty && !self.has_approved_content(waiting);
+                let truncates = intent == Intent::Write { truncate: true };
+                let tainted = !truncates && !is_empty && !self.has_approved_content(waiting);
                 let rule = decision.rule.clone().unwrap_or_else(|| Arc::from(""));
                 let permit = Permit {
                     content: self.parts.policy.content_of(&rule),
@@ -105,10 +105,17 @@ impl Guard {
             (Verdict::Deny, Mode::Enforce) => {}
         }
         let granted = self.reply(decision.verdict) == Reply::Allow;
-        let is_answer = self.conclude(waiting, Access::Write, decision, Some(subject), |record| {
-            let record = record.on(object);
-            if created { record.as_action(Action::Creation) } else { record }
-        });
+        let condemned = self.condemn(&decision, &subject, intent);
+        let is_answer = match &condemned {
+            Some(process) => self.end_and_deny(waiting, process, &subject, &object),
+            None => waiting.event.answer(self.reply(decision.verdict)),
+        };
+        if is_answer {
+            self.record_answer(waiting, Access::Write, decision, Some(subject), |record| {
+                let record = record.on(object);
+                if created { record.as_action(Action::Creation) } else { record }
+            });
+        }
         if granted
             && !is_answer
             && let Some(entry) = self.parts.watch.tracker().get_mut(&waiting.file)

@@ -9,6 +9,8 @@
 //! - `life`: start, stop, being stopped, being killed
 //! - `commands`: approve, revoke, baseline, quarantine, before a guard that runs
 //! - `load`: many at once, floods, giants, leases
+//! - `offenders`: who does it again and again, and who is ended for it
+//! - `special`: devices, FIFOs, sockets, directories; `putback`: how soon an approved file is back
 //! - `remembered`: authors that are gone when their rename is noticed
 //! - `trail`: the audit records
 //! - `harness`, `site`, `plant`, `packages`, `stage`, `sys`: what the tests are made of
@@ -26,11 +28,14 @@ mod injection;
 mod life;
 mod load;
 mod lost;
+mod offenders;
 mod packages;
 mod plant;
 mod programs;
+mod putback;
 mod remembered;
 mod site;
+mod special;
 mod stage;
 mod state;
 mod sys;
