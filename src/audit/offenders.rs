@@ -183,7 +183,10 @@ mod tests {
         let report = offenders.offer(by(7, 0, 1), later).unwrap();
         assert_eq!((report.action, report.count), (Action::Repeated, Some(1)));
         let message = report.message.unwrap();
-        assert!(message.starts_with("process 7 (") && message.ends_with("was denied 20 times in 3.0 seconds"), "{message}");
+        assert!(
+            message.starts_with("process 7 (") && message.ends_with("was denied 20 times in 3.0 seconds"),
+            "{message}"
+        );
         assert!((0..100).all(|_| offenders.offer(by(8, 0, 1), later).is_none()) && offenders.is_counting());
         assert!(offenders.due(later + FIRST_WINDOW - Duration::from_millis(1)).is_empty());
         let due = offenders.due(later + FIRST_WINDOW);

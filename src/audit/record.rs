@@ -56,6 +56,8 @@ pub enum Action {
     Kill,
     /// Something could not be done or decided.
     Failure,
+    /// Somebody is denied again and again; most of it was counted instead of written.
+    Repeated,
     /// Records like this one were counted instead of written.
     Suppressed,
 }
@@ -88,6 +90,7 @@ impl Action {
             Action::Stop => "stop",
             Action::Kill => "kill",
             Action::Failure => "failure",
+            Action::Repeated => "repeated",
             Action::Suppressed => "suppressed",
         }
     }

@@ -26,7 +26,7 @@ use crate::fanotify::FileId;
 use crate::model::{
     Access, ArrivalAction, ContentSet, Decision, Failure, Mode, Object, Reason, Request, Subject, Verdict,
 };
-use crate::watch::{Arrival, How, Notice, Permit, SiteDir, SiteId, Stage, Writer, reach};
+use crate::watch::{Arrival, How, Lane, Notice, Permit, SiteDir, SiteId, Stage, Writer, reach};
 
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// The shortest time that poll(2) can be told.
@@ -52,31 +52,38 @@ pub(super) struct Newcomer {
 }
 
 impl Guard {
-    pub(super) fn run_watch(&self) {
+    pub(super) fn run_watch(&self, lane: Lane) {
         let mut purged = Instant::now();
         while !self.is_stopping() {
-            self.heartbeats.watch.fetch_add(1, Ordering::Relaxed);
-            let mut fds = [self.parts.watch.as_fd(), self.stop.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-            let wait = self.remembered.next_look().map_or(HEARTBEAT, |wait| wait.clamp(MIN_WAIT, HEARTBEAT));
+            self.heartbeats.watch[lane].fetch_add(1, Ordering::Relaxed);
+            let changes = &self.parts.watch.groups(lane).changes;
+            let mut fds = [changes.as_fd(), self.stop.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            // One of the threads sees to it that nobody is looked at too seldom.
+            let next_look = if lane == Lane::System { self.remembered.next_look() } else { None };
+            let wait = next_look.map_or(HEARTBEAT, |wait| wait.clamp(MIN_WAIT, HEARTBEAT));
             let is_ready = poll(&mut fds, PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO));
             self.remembered.look(); // before the queue is read: who is alive now has done what is in it
             if is_ready.is_ok_and(|ready| ready > 0) {
-                self.parts.watch.drain();
+                self.parts.watch.drain(lane);
             }
-            if purged.elapsed() >= HEARTBEAT {
+            if lane == Lane::System && purged.elapsed() >= HEARTBEAT {
                 self.purge();
                 purged = Instant::now();
             }
         }
     }
 
-    pub(super) fn run_arrivals(&self) {
+    pub(super) fn run_arrivals(&self, lane: Lane) {
+        let notices = &self.parts.notices[lane];
         while !self.is_stopping() {
-            self.heartbeats.arrivals.fetch_add(1, Ordering::Relaxed);
-            let Some(notice) = self.stop.receive(&self.parts.notices, HEARTBEAT) else { continue };
+            self.heartbeats.arrivals[lane].fetch_add(1, Ordering::Relaxed);
+            let Some(notice) = self.stop.receive(notices, HEARTBEAT) else { continue };
             match notice {
                 Notice::Arrival(arrival) => {
-                    self.arrived(&arrival);
+                    let stays = self.arrived(&arrival);
+                    if !stays && self.parts.watch.tracker().get(&arrival.file).is_some_and(|file| file.is_unseen) {
+                        self.disturbed(arrival.site);
+                    }
                     self.settled(&arrival.file, arrival.site);
                 }
                 Notice::Closed { file, site } => {
@@ -87,19 +94,25 @@ impl Guard {
                     self.spoilt(&file, &author);
                     self.settled(&file, site);
                 }
-                Notice::Subdirectory { site, name, author } => {
+                Notice::Subdirectory { site, name, author, listed } => {
+                    let mut inner = lane;
                     if let Some(site) = self.parts.watch.sites.get(site) {
                         self.guard_subdirectory(&site, &name, Some(&author));
-                        self.parts.watch.tracker().settle_unseen(site.id);
-                        self.wake(&site.file, site.id);
+                        let path = site.path_of(&name);
+                        let found = self.parts.watch.sites.by_path(&path).and_then(|id| self.parts.watch.sites.get(id));
+                        inner = found.map_or(lane, |found| found.lane);
+                    }
+                    if !self.parts.watch.tell_read(inner, listed) {
+                        self.subdirectory_read(listed);
                     }
                 }
+                Notice::SubdirectoryRead { listed } => self.subdirectory_read(listed),
                 Notice::Removed { site, name, author } => {
                     let Some(site) = self.parts.watch.sites.get(site) else { continue };
                     self.removed(&site, &name, &author);
                     let record = self.note(Action::Deletion, site.path_of(&name));
                     // In a storm newcomers come first.
-                    let record = if self.parts.notices.len() > STORM {
+                    let record = if notices.len() > STORM {
                         record.by_pid(author.pid)
                     } else {
                         with_author(record, self.author(&author).as_ref(), author.pid)
@@ -108,27 +121,43 @@ impl Guard {
                 }
                 Notice::SiteLost(site) => self.site_lost(site),
                 Notice::SiteFilled => drop(self.guard_sites()),
-                Notice::Overflow => self.read_again(),
+                Notice::Overflow => self.read_again(lane),
             }
         }
     }
 
     fn settled(&self, file: &FileId, site: SiteId) {
-        self.parts.watch.tracker().settle_notice(file, site);
-        self.wake(file, site);
+        let listed = self.parts.watch.tracker().settle_notice(file);
+        self.remove_left_behind(file); // after that: from now on whoever leaves one behind sends a notice
+        self.wake(file, listed.unwrap_or(site));
     }
 
-    fn arrived(&self, arrival: &Arrival) {
-        let Some(site) = self.parts.watch.sites.get(arrival.site) else { return };
+    fn subdirectory_read(&self, (site, number): (SiteId, u64)) {
+        self.parts.watch.tracker().settle_unseen(site, number);
+        if let Some(site) = self.parts.watch.sites.get(site) {
+            self.wake(&site.file, site.id);
+        }
+    }
+
+    /// A newcomer that raises no event when it is opened was not let stay. Before anybody is woken who waits for that.
+    fn disturbed(&self, site: SiteId) {
+        if let Some(site) = self.parts.watch.sites.get(self.parts.watch.sites.listed_for(site)) {
+            self.parts.watch.tracker().disturb(site.file);
+        }
+    }
+
+    /// Judges a newcomer, and whether it stays.
+    fn arrived(&self, arrival: &Arrival) -> bool {
+        let Some(site) = self.parts.watch.sites.get(arrival.site) else { return false };
         let name = arrival.name.as_os_str();
         // What this thread has moved itself must not look as if it were somewhere else.
-        self.parts.watch.drain();
+        self.parts.watch.drain(site.lane);
         if self.parts.watch.tracker().occupant(site.id, name) != Some(arrival.file) {
             self.superseded(&site, arrival);
-            return;
+            return false;
         }
         let newcomer = match self.examine(&site, arrival) {
-            Found::Settled => return, // the gate decides about what it stands in for, too
+            Found::Settled => return true, // the gate decides about what it stands in for, too
             Found::Gone => None,
             Found::Newcomer(newcomer) => Some(newcomer),
         };
@@ -137,6 +166,7 @@ impl Guard {
         if displaced && !accepted && self.parts.mode == Mode::Enforce {
             self.put_back(&site, name);
         }
+        accepted
     }
 
     /// It has the name no longer: taken away again, or replaced by another newcomer, whose notice follows. In a storm
@@ -214,7 +244,9 @@ impl Guard {
         }
         self.parts.audit.record(record);
         let subject = author.as_ref().ok().map(|known| Arc::clone(&known.subject));
-        let is_held = decision.reason == Reason::Failure(Failure::UnresolvedArrival)
+        // A link or a FIFO cannot be kept from being read where it is.
+        let is_held = is_regular
+            && decision.reason == Reason::Failure(Failure::UnresolvedArrival)
             && self.parts.failure.unresolved_arrival == ArrivalAction::Hold;
         match decision.verdict {
             Verdict::Allow if self.accept(site, arrival, &newcomer, content, decision.clone(), subject) => true,

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Guard, Waiting};
 use crate::fanotify::{FileId, Reply};
+use crate::model::{Access, Decision, Object, Reason, Verdict};
 use crate::watch::SiteId;
 
 /// Beyond this nobody is parked and the failure's action is taken.
@@ -54,13 +55,23 @@ impl Guard {
         };
         for (on, waiting) in woken {
             match on {
-                On::Site(..) => {
-                    waiting.event.answer(Reply::Allow);
-                }
+                On::Site(..) => self.answer_listing(&waiting),
                 // A full queue leaves it to the deadline.
-                On::File(_) => drop(self.work.try_send(waiting)),
+                On::File(_) => drop(self.work[waiting.lane].try_send(waiting)),
             }
         }
+    }
+
+    /// Answers whoever wants to list a directory when the newcomers that came before it are dealt with: not if one of
+    /// them was refused, whose name it may have got from the kernel already.
+    pub(super) fn answer_listing(&self, waiting: &Waiting) {
+        if !self.parts.watch.tracker().is_in_unrest(&waiting.file) {
+            waiting.event.answer(Reply::Allow);
+            return;
+        }
+        let decision = Decision { verdict: Verdict::Deny, rule: None, reason: Reason::Unrest };
+        let object = Object::at(self.path_of(waiting));
+        self.conclude(waiting, Access::List, decision, None, |record| record.on(object));
     }
 
     /// Whether an opener is parked; then its deadline means that the content did not become final in time.

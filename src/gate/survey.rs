@@ -22,7 +22,7 @@ use crate::fanotify::FileId;
 use crate::fanotify::group::fd_link;
 use crate::model::{ContentClass, Failure, Origin, Reason, Sha256, Site};
 use crate::resolve::site_prefix;
-use crate::watch::{Author, Guarded, Quarantined, Role, SiteDir, SiteId, Sites};
+use crate::watch::{Author, Guarded, Lane, Quarantined, Role, SiteDir, SiteId, Sites};
 
 /// `FUSE_SUPER_MAGIC`, `include/uapi/linux/magic.h`.
 const FUSE: i64 = 0x6573_5546;
@@ -241,14 +241,14 @@ impl Guard {
 
     /// Notifications were lost: what has a startup name now and was not told of is judged as if it had just come from
     /// an unknown author.
-    pub(super) fn read_again(&self) {
-        for site in self.parts.watch.sites.all() {
+    pub(super) fn read_again(&self, lane: Lane) {
+        for site in self.parts.watch.sites.all().iter().filter(|site| site.lane == lane) {
             let Ok(names) = site.startup_names() else { continue };
             let names: HashSet<_> = names.into_iter().collect();
             for name in &names {
                 let Ok(file) = site.open(name, OFlag::O_PATH).and_then(FileId::of) else { continue };
                 if !self.parts.watch.tracker().is_dealt_with(site.id, name, &file) {
-                    self.parts.watch.track_arrival(&site, name, file, Author::unknown());
+                    self.parts.watch.track_arrival(site, name, file, Author::unknown());
                 }
             }
             self.parts.watch.tracker().keep_names(site.id, &names);

@@ -15,6 +15,7 @@ use crate::fanotify::group::Opening;
 use crate::fanotify::{FileId, PermissionEvent, PermissionGroup, Reply, WriteProbe, probe_writers};
 use crate::model::{Access, Failure, Mode, Verdict};
 use crate::resolve::OpenedAs;
+use crate::watch::Lane;
 
 /// How long the thread sleeps at most, so that it is seen to be alive; milliseconds.
 const HEARTBEAT: u16 = 500;
@@ -31,18 +32,19 @@ struct Tracked {
 }
 
 impl Guard {
-    pub(super) fn run_triage(&self) {
+    pub(super) fn run_triage(&self, lane: Lane) {
+        let groups = self.parts.watch.groups(lane);
         let mut buffer = Vec::new();
         let mut openings = Vec::new();
         while !self.is_stopping() {
-            self.heartbeats.triage.fetch_add(1, Ordering::Relaxed);
-            let mut fds = [self.parts.gate.as_fd(), self.parts.listing.as_fd(), self.stop.as_fd()]
+            self.heartbeats.triage[lane].fetch_add(1, Ordering::Relaxed);
+            let mut fds = [groups.gate.as_fd(), groups.listing.as_fd(), self.stop.as_fd()]
                 .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             let _ = poll(&mut fds, PollTimeout::from(HEARTBEAT));
-            self.read_group(&self.parts.gate, &mut buffer, &mut openings);
-            self.judge_all(&mut openings, Guard::judge_open);
-            self.read_group(&self.parts.listing, &mut buffer, &mut openings);
-            self.judge_all(&mut openings, Guard::judge_listing);
+            self.read_group(&groups.gate, &mut buffer, &mut openings);
+            self.judge_all(lane, &mut openings, Guard::judge_open);
+            self.read_group(&groups.listing, &mut buffer, &mut openings);
+            self.judge_all(lane, &mut openings, Guard::judge_listing);
         }
     }
 
@@ -62,18 +64,18 @@ impl Guard {
 
     /// Whether a file or a directory is opened the group tells: the kernel does not say it in the event (`FAN_ONDIR`
     /// is not reported to groups without file identifiers).
-    fn judge_all(&self, openings: &mut Vec<Opening>, judge: fn(&Guard, PermissionEvent, Instant)) {
+    fn judge_all(&self, lane: Lane, openings: &mut Vec<Opening>, judge: fn(&Guard, Lane, PermissionEvent, Instant)) {
         let received = Instant::now();
         for opening in openings.drain(..) {
-            self.heartbeats.triage.fetch_add(1, Ordering::Relaxed);
+            self.heartbeats.triage[lane].fetch_add(1, Ordering::Relaxed);
             match opening {
-                Opening::Waiting(event) => judge(self, event, received),
+                Opening::Waiting(event) => judge(self, lane, event, received),
                 Opening::NotOpened(_) => self.parts.counters.failed(Failure::NoDescriptor),
             }
         }
     }
 
-    fn judge_open(&self, event: PermissionEvent, received: Instant) {
+    fn judge_open(&self, lane: Lane, event: PermissionEvent, received: Instant) {
         if self.own.contains(event.thread()) {
             event.answer(Reply::Allow);
             return;
@@ -89,22 +91,22 @@ impl Guard {
         let looks_like_startup =
             opened.as_ref().is_none_or(|opened| self.parts.watch.may_be_startup(opened.dir(), opened.name()));
         let due = received + self.parts.failure.budget;
-        let mut is_told = self.parts.watch.drain_until(due);
+        let mut is_told = self.parts.watch.drain_until(lane, due);
         let mut entry = self.look_up(&file);
         if is_told && entry.is_some() != looks_like_startup {
             // A startup name that no notification told of, or a tracked file without one: a rename may be under way.
-            self.parts.watch.barrier(file.fsid);
-            is_told = self.parts.watch.drain_until(due);
+            self.parts.watch.barrier(lane, file.fsid);
+            is_told = self.parts.watch.drain_until(lane, due);
             entry = self.look_up(&file);
         }
         if !is_told {
             // A storm: what this file was called a moment ago is not known in time.
-            let waiting = Waiting { event, received, due, file, opened, purpose: Purpose::Startup };
+            let waiting = Waiting { lane, event, received, due, file, opened, purpose: Purpose::Startup };
             return self.fail(&waiting, Access::Read, Failure::Timeout);
         }
         if entry.is_none() && !looks_like_startup {
             if is_being_made(&event) {
-                self.hand_over_maker(Waiting { event, received, due, file, opened, purpose: Purpose::Maker });
+                self.hand_over_maker(Waiting { lane, event, received, due, file, opened, purpose: Purpose::Maker });
             } else {
                 event.answer(Reply::Allow);
             }
@@ -125,7 +127,7 @@ impl Guard {
             }
         }
         let purpose = if as_startup { Purpose::Startup } else { Purpose::OtherLink };
-        self.hand_to_worker(Waiting { event, received, due, file, opened, purpose });
+        self.hand_to_worker(Waiting { lane, event, received, due, file, opened, purpose });
     }
 
     fn look_up(&self, file: &FileId) -> Option<Tracked> {
@@ -141,7 +143,7 @@ impl Guard {
     fn hand_to_worker(&self, waiting: Waiting) {
         let waiting = Arc::new(waiting);
         let is_watched = self.deadlines.try_send(Arc::downgrade(&waiting)).is_ok();
-        if !is_watched || self.work.try_send(Arc::clone(&waiting)).is_err() {
+        if !is_watched || self.work[waiting.lane].try_send(Arc::clone(&waiting)).is_err() {
             self.fail(&waiting, Access::Read, Failure::QueueFull);
         }
     }
@@ -150,40 +152,45 @@ impl Guard {
     /// no room it goes on at once: requests come first.
     fn hand_over_maker(&self, waiting: Waiting) {
         let waiting = Arc::new(waiting);
-        let is_handed_over = self.work.len() < MAKERS
+        let is_handed_over = self.work[waiting.lane].len() < MAKERS
             && self.deadlines.try_send(Arc::downgrade(&waiting)).is_ok()
-            && self.work.try_send(Arc::clone(&waiting)).is_ok();
+            && self.work[waiting.lane].try_send(Arc::clone(&waiting)).is_ok();
         if !is_handed_over {
             waiting.event.answer(Reply::Allow);
         }
     }
 
     /// An interpreter lists the directory before it opens startup files. Newcomers that raise no event when they are
-    /// opened (symbolic links, FIFOs) are dealt with first.
-    fn judge_listing(&self, event: PermissionEvent, received: Instant) {
+    /// opened (symbolic links, FIFOs) are dealt with first, before it gets the first names and before it is told that
+    /// there are no more: what it has got by then was in the directory before, and is known of.
+    fn judge_listing(&self, lane: Lane, event: PermissionEvent, received: Instant) {
         if self.own.contains(event.thread()) {
             event.answer(Reply::Allow);
             return;
         }
-        let _ = self.listers.try_send(event.thread()); // whom there is no room for is not remembered
+        let _ = self.listers.try_send((event.thread(), lane)); // whom there is no room for is not remembered
         if self.parts.mode == Mode::Audit {
             event.answer(Reply::Allow);
             return;
         }
         let due = received + self.parts.failure.budget;
-        let is_told = self.parts.watch.drain_until(due);
         let dir = FileId::of(event.as_fd()).ok();
         let Some((dir, site)) = dir.and_then(|dir| Some((dir, self.parts.watch.sites.by_file(&dir)?.id))) else {
             event.answer(Reply::Allow);
             return;
         };
-        let waiting = Arc::new(Waiting { event, received, due, file: dir, opened: None, purpose: Purpose::Listing });
-        if !is_told {
+        let waiting =
+            Arc::new(Waiting { lane, event, received, due, file: dir, opened: None, purpose: Purpose::Listing });
+        // In a storm of them the answer is known before all of it is read.
+        if self.parts.watch.tracker().is_in_unrest(&dir) {
+            return self.answer_listing(&waiting);
+        }
+        if !self.parts.watch.drain_until(lane, due) {
             return self.fail(&waiting, Access::List, Failure::Timeout);
         }
         let newcomers = self.parts.watch.tracker().unseen_newcomers(site);
         if !self.park(&waiting, On::Site(site, newcomers)) {
-            waiting.event.answer(Reply::Allow);
+            self.answer_listing(&waiting);
         } else if self.deadlines.try_send(Arc::downgrade(&waiting)).is_err() {
             self.fail(&waiting, Access::List, Failure::QueueFull);
         }
@@ -191,6 +198,6 @@ impl Guard {
 }
 
 /// Whether a file is empty and somebody writes it. What is not empty, as modules are, costs one fstat.
-fn is_being_made(event: &PermissionEvent) -> bool {
+pub(super) fn is_being_made(event: &PermissionEvent) -> bool {
     nix::sys::stat::fstat(event).is_ok_and(|file| file.st_size == 0) && probe_writers(event) == WriteProbe::Writers
 }

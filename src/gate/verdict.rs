@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::triage::is_being_made;
 use super::{Guard, Purpose, Waiting};
 use crate::audit::{Action, Outcome, Record};
 use crate::fanotify::Reply;
@@ -94,10 +95,18 @@ impl Guard {
         self.parts.counters.failed(failure);
         let decision = Decision { verdict: action.into(), rule: None, reason: Reason::Failure(failure) };
         if self.reply(decision.verdict) == Reply::Allow {
-            self.parts.watch.tracker().grant(&waiting.file, None); // it may be a writer
+            self.parts.watch.tracker().grant(waiting.lane, &waiting.file, None); // it may be a writer
         }
+        let is_left_behind = access != Access::List
+            && self.reply(decision.verdict) == Reply::Deny
+            && waiting.purpose == Purpose::Startup
+            && is_being_made(&waiting.event)
+            && self.parts.watch.tracker().leave_behind(waiting.file);
         let object = Object::at(self.path_of(waiting));
         self.conclude(waiting, access, decision, None, |record| record.on(object));
+        if is_left_behind {
+            self.parts.watch.ask_to_settle(&waiting.file);
+        }
     }
 
     /// The content did not become final within the budget.

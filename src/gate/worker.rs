@@ -9,18 +9,18 @@ use super::{Guard, Purpose, Waiting};
 use crate::audit::Action;
 use crate::content::classify;
 use crate::fanotify::{FileId, Pidfd, Reply, WriteProbe, probe_writers};
-use crate::model::{Access, Decision, Failure, Mode, Reason, Request, Sha256, Subject, Verdict};
+use crate::model::{Access, Decision, Failure, FailureAction, Mode, Reason, Request, Sha256, Subject, Verdict};
 use crate::resolve::{Intent, intent};
-use crate::watch::{Permit, Place, Quarantined, Stage, TrackedFile, Writer};
+use crate::watch::{Lane, Permit, Place, Quarantined, Stage, TrackedFile, Writer};
 
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// How often one opener is judged anew because things changed under the judgement.
 const MAX_JUDGEMENTS: usize = 4;
 
 impl Guard {
-    pub(super) fn run_worker(&self) {
+    pub(super) fn run_worker(&self, lane: Lane) {
         while !self.is_stopping() {
-            if let Some(waiting) = self.stop.receive(&self.queue, HEARTBEAT)
+            if let Some(waiting) = self.stop.receive(&self.queue[lane], HEARTBEAT)
                 && !waiting.event.is_answered()
             {
                 self.decide(&waiting);
@@ -30,7 +30,7 @@ impl Guard {
 
     fn decide(&self, waiting: &Arc<Waiting>) {
         if waiting.purpose == Purpose::Maker {
-            let _ = self.identify(waiting.event.thread()); // whoever cannot be identified is not remembered
+            let _ = self.identify(waiting.event.thread(), waiting.lane); // whoever cannot be identified is not remembered
             waiting.event.answer(Reply::Allow);
             return;
         }
@@ -43,7 +43,7 @@ impl Guard {
         };
         if waiting.purpose != Purpose::Startup && (intent == Intent::Read || !self.has_startup_name(waiting)) {
             if intent != Intent::Read {
-                self.parts.watch.tracker().grant(&waiting.file, None); // it may come back
+                self.parts.watch.tracker().grant(waiting.lane, &waiting.file, None); // it may come back
             }
             waiting.event.answer(Reply::Allow);
             return;
@@ -72,7 +72,7 @@ impl Guard {
         let object = self.object_of(waiting);
         let is_empty = object.size == Some(0);
         let created = is_empty && self.parts.watch.tracker().get(&waiting.file).is_some_and(|entry| entry.fresh);
-        let Ok(subject) = self.identify(waiting.event.thread()) else {
+        let Ok(subject) = self.identify(waiting.event.thread(), waiting.lane) else {
             if created && self.reply(self.parts.failure.unresolved.into()) == Reply::Deny {
                 self.undo_creation(waiting, &places);
             }
@@ -98,9 +98,14 @@ impl Guard {
                     places,
                     tainted,
                 };
-                self.parts.watch.tracker().grant(&waiting.file, Some(permit));
+                self.parts.watch.tracker().grant(waiting.lane, &waiting.file, Some(permit));
+                // Whoever removes it has looked for permits before; whoever looks after this finds one.
+                if self.is_condemned(waiting) {
+                    self.withdraw(waiting);
+                    return self.fail(waiting, Access::Write, Failure::Timeout);
+                }
             }
-            (Verdict::Deny, Mode::Audit) => self.parts.watch.tracker().grant(&waiting.file, None),
+            (Verdict::Deny, Mode::Audit) => self.parts.watch.tracker().grant(waiting.lane, &waiting.file, None),
             (Verdict::Deny, Mode::Enforce) if created => self.undo_creation(waiting, &places),
             (Verdict::Deny, Mode::Enforce) => {}
         }
@@ -116,11 +121,21 @@ impl Guard {
                 if created { record.as_action(Action::Creation) } else { record }
             });
         }
-        if granted
-            && !is_answer
-            && let Some(entry) = self.parts.watch.tracker().get_mut(&waiting.file)
-        {
-            entry.writers = entry.writers.saturating_sub(1); // the deadline was quicker: this writer does not exist
+        if granted && !is_answer {
+            self.withdraw(waiting); // the deadline was quicker: this writer does not exist
+            if created && self.parts.failure.timeout == FailureAction::Deny {
+                self.undo_creation(waiting, &self.places_of(waiting));
+            }
+        }
+    }
+
+    fn is_condemned(&self, waiting: &Waiting) -> bool {
+        self.parts.watch.tracker().get(&waiting.file).is_some_and(|entry| entry.is_condemned)
+    }
+
+    fn withdraw(&self, waiting: &Waiting) {
+        if let Some(entry) = self.parts.watch.tracker().get_mut(&waiting.file) {
+            entry.lose_writer(waiting.lane);
         }
     }
 
@@ -148,20 +163,49 @@ impl Guard {
     /// can only be empty. If that process had removed an approved file of that name before (pip moves the old version
     /// out of the way), that comes back before the creator goes on: it may have thrown away all it knew of it.
     fn undo_creation(&self, waiting: &Waiting, places: &[Place]) {
+        self.remove_created(&waiting.file, places);
+    }
+
+    /// Removes an empty file under all of its names. Whether it was there.
+    fn remove_created(&self, file: &FileId, places: &[Place]) -> bool {
         // Before it goes, so that the notice of its creation is known to be this one's.
-        if let Some(entry) = self.parts.watch.tracker().get_mut(&waiting.file) {
+        if let Some(entry) = self.parts.watch.tracker().get_mut(file) {
             entry.fresh = false;
         }
+        let mut is_removed = false;
         for (site, name) in places {
             let Some(site) = self.parts.watch.sites.get(*site) else { continue };
-            match self.parts.quarantine.remove_leftover(&site, name, &waiting.file) {
-                Ok(Quarantined::Removed | Quarantined::Kept(_) | Quarantined::Elsewhere) => {}
+            match self.parts.quarantine.remove_leftover(&site, name, file) {
+                Ok(Quarantined::Removed) => is_removed = true,
+                Ok(Quarantined::Kept(_) | Quarantined::Elsewhere) => {}
                 Err(_) => self.parts.counters.failed(Failure::Quarantine), // it stays, empty and unreadable
             }
             if self.parts.watch.tracker().take_displaced(site.id, name) {
                 self.put_back(&site, name);
             }
         }
+        is_removed
+    }
+
+    /// What a creation left behind whose open was answered by a thread that must not touch directories.
+    pub(super) fn remove_left_behind(&self, file: &FileId) {
+        if !self.parts.watch.tracker().condemn_leftover(file) {
+            return;
+        }
+        let places = self.parts.watch.tracker().current_names(file);
+        if !self.remove_created(file, &places)
+            && let Some(entry) = self.parts.watch.tracker().get_mut(file)
+        {
+            entry.is_condemned = false; // something has become of it
+        }
+    }
+
+    /// An open for reading can create a file, too (`O_RDONLY | O_CREAT`).
+    fn is_empty_and_nobodys(&self, waiting: &Waiting, content: &Content) -> bool {
+        self.parts.mode == Mode::Enforce
+            && content.size() == Some(0)
+            && self.parts.watch.tracker().get(&waiting.file).is_some_and(|entry| entry.fresh)
+            && probe_writers(&waiting.event) == WriteProbe::NoWriters
     }
 
     fn decide_read(&self, waiting: &Arc<Waiting>, mut probe: WriteProbe) {
@@ -172,7 +216,7 @@ impl Guard {
                 WriteProbe::NoWriters => true,
                 // Those who write are waiting at the gate like this opener, or were let through and are counted.
                 WriteProbe::Writers => entry.as_ref().is_some_and(TrackedFile::is_final),
-                WriteProbe::Unknown => entry.as_ref().is_none_or(|entry| entry.writers == 0),
+                WriteProbe::Unknown => entry.as_ref().is_none_or(|entry| !entry.has_writers()),
             };
             if is_final {
                 let content = match Content::read(&waiting.event, self.parts.max_size) {
@@ -229,7 +273,7 @@ impl Guard {
 
     /// Bytes that nobody approved: only a rule with `access = ["read"]` lets a program see them.
     fn decide_unapproved(&self, waiting: &Waiting, content: &Content) {
-        let Ok(subject) = self.identify(waiting.event.thread()) else {
+        let Ok(subject) = self.identify(waiting.event.thread(), waiting.lane) else {
             return self.fail(waiting, Access::Read, Failure::Unresolved);
         };
         let places = self.places_of(waiting);
@@ -245,6 +289,9 @@ impl Guard {
                 let reason = self.why_unapproved(&waiting.file, &places, content.sha256());
                 Decision { verdict: Verdict::Deny, rule: None, reason }
             });
+        if decision.verdict == Verdict::Deny && self.is_empty_and_nobodys(waiting, content) {
+            self.undo_creation(waiting, &places);
+        }
         let object = self.object_of(waiting);
         let name = object.path.file_name().unwrap_or_default().to_owned();
         let object = content.describe(&name, object);

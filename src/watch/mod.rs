@@ -9,6 +9,7 @@
 //! everything that is queued before a permission event is judged.
 
 mod drain;
+mod lanes;
 mod neighbours;
 mod permit;
 mod programs;
@@ -16,8 +17,10 @@ mod quarantine;
 mod restore;
 mod sites;
 mod tracked;
+mod unrest;
 
-pub use drain::{Arrival, Author, How, Notice, Watch};
+pub use drain::{Arrival, Author, Groups, How, Notice, Watch};
+pub use lanes::{Lane, PerLane};
 pub use permit::{Permit, Stage, Writer};
 pub use programs::ProgramId;
 pub use quarantine::{Quarantine, Quarantined};

@@ -2,12 +2,14 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::time::{Duration, Instant};
 
+use super::lanes::{Lane, PerLane};
 use super::permit::{Permit, Stage};
 use super::sites::SiteId;
+use super::unrest::Unrest;
 use crate::fanotify::FileId;
 
 /// How long a file without a startup name stays tracked. An opener that looked the name up before it went must have
@@ -31,9 +33,10 @@ pub type Place = (SiteId, OsString);
 pub struct TrackedFile {
     /// The startup names that it has, or had since it is tracked.
     pub names: Vec<Place>,
-    /// Opens for writing that were let through and have not been closed. Never too low; too high where the kernel
-    /// merged two closes, until a probe of the inode says that nobody writes.
-    pub writers: u32,
+    /// Opens for writing that were let through and have not been closed, as each lane counts them. Never too low in the
+    /// lane that marked the file first; too high where the kernel merged two closes, until a probe of the inode says that
+    /// nobody writes.
+    pub writers: PerLane<u32>,
     /// A probe has said that nobody writes, since when every writer has passed the gate. Until then a writer from
     /// before may be at work.
     pub probed: bool,
@@ -43,6 +46,11 @@ pub struct TrackedFile {
     pub grants: u64,
     /// It was created, and the open that created it, if one did, has not been judged yet.
     pub fresh: bool,
+    /// The open that created it, as it seems, was denied by a thread that must not touch directories. It is removed,
+    /// unless somebody turns out to be permitted to write it.
+    pub is_left_behind: bool,
+    /// It is about to be removed: nobody is permitted to write it any more.
+    pub is_condemned: bool,
     /// Its content was approved under one of its names, and nobody has changed it since who had no permit.
     pub approved: bool,
     /// A path line of it leads to where nobody stands guard, because nothing was there yet. It is looked at again when
@@ -52,9 +60,9 @@ pub struct TrackedFile {
     pub pending: u32,
     /// Whether it is a symbolic link or a special file: opening it raises no event that could be answered.
     pub is_unseen: bool,
-    unseen_pending: u32,
-    /// Whether its inode carries the guard's marks.
-    pub marked: bool,
+    unseen_pending: VecDeque<(SiteId, u64)>,
+    /// Whether its inode carries the marks of a lane.
+    pub marked: PerLane<bool>,
     /// A symbolic link of a startup name leads to it: it is opened as a startup file under a name of its own.
     pub is_target: bool,
     /// When somebody last renamed it away from a startup name.
@@ -68,7 +76,18 @@ impl TrackedFile {
     /// those that wait at the gate.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        self.marked && self.probed && self.writers == 0
+        self.marked.iter().any(|marked| *marked) && self.probed && !self.has_writers()
+    }
+
+    /// Whether somebody who was let through writes it.
+    #[must_use]
+    pub fn has_writers(&self) -> bool {
+        self.writers.iter().any(|writers| *writers > 0)
+    }
+
+    /// Somebody who was let through, or counted so, writes it no longer.
+    pub fn lose_writer(&mut self, lane: Lane) {
+        self.writers[lane] = self.writers[lane].saturating_sub(1);
     }
 
     /// Whether a judgement of its content is under way that may still approve it.
@@ -90,10 +109,19 @@ impl TrackedFile {
 }
 
 /// Newcomers of a directory that raise no event when they are opened, since the guard started.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Line {
     came: u64,
-    settled: u64,
+    /// The numbers of those that have not been dealt with.
+    waiting: BTreeSet<u64>,
+}
+
+impl Line {
+    fn join(&mut self) -> u64 {
+        self.came += 1;
+        self.waiting.insert(self.came);
+        self.came
+    }
 }
 
 /// How an approved file lost its name.
@@ -114,6 +142,8 @@ pub struct Tracker {
     /// Names whose approved file went away.
     departed: HashMap<Place, Departure>,
     unseen: HashMap<SiteId, Line>,
+    /// By the directory itself: one that is moved away and back again is another site, and as restless as before.
+    unrest: HashMap<FileId, Unrest>,
 }
 
 impl Tracker {
@@ -215,16 +245,16 @@ impl Tracker {
             && entry.grants == grants
         {
             entry.probed = true;
-            entry.writers = 0;
+            entry.writers = PerLane::default();
         }
     }
 
     /// An open for writing is let through. `permit` is the rule that allows it; without one it is somebody whom only
     /// audit mode or a failure's action lets through, and what is written is nobody's.
-    pub fn grant(&mut self, file: &FileId, permit: Option<Permit>) {
+    pub fn grant(&mut self, lane: Lane, file: &FileId, permit: Option<Permit>) {
         let Some(entry) = self.files.get_mut(file) else { return };
         entry.grants += 1;
-        entry.writers += 1;
+        entry.writers[lane] += 1;
         entry.fresh = false;
         match (&mut entry.permit, permit) {
             (Some(old), Some(new)) => {
@@ -242,6 +272,30 @@ impl Tracker {
             (Some(old), None) => old.tainted = true,
             (slot @ None, permit) => *slot = permit,
         }
+    }
+
+    /// An open that seems to have created a file was denied without a look at the directory. Whether there is something
+    /// to be removed.
+    pub fn leave_behind(&mut self, file: FileId) -> bool {
+        // It may not have been told of yet; without a name it is forgotten after a while.
+        let entry = self.files.entry(file).or_insert_with(|| TrackedFile {
+            fresh: true,
+            nameless_since: Some(Instant::now()),
+            ..TrackedFile::default()
+        });
+        entry.is_left_behind = entry.fresh && !entry.has_writers();
+        entry.is_left_behind && !entry.names.is_empty()
+    }
+
+    /// Whether a file is to be removed because its creation was denied; from then on nobody is permitted to write it.
+    pub fn condemn_leftover(&mut self, file: &FileId) -> bool {
+        let Some(entry) = self.files.get_mut(file) else { return false };
+        if entry.names.is_empty() {
+            return false; // not told of yet
+        }
+        let is_leftover = std::mem::take(&mut entry.is_left_behind) && entry.fresh && !entry.has_writers();
+        entry.is_condemned |= is_leftover;
+        is_leftover
     }
 
     /// A name is gone, by process `by` (0: not known); with `file`, only if that file had it.
@@ -302,34 +356,36 @@ impl Tracker {
         }
     }
 
-    /// A notice about a file is on its way to the gate.
-    pub fn queue_notice(&mut self, file: &FileId, site: SiteId) {
+    /// A notice about a file is on its way to the gate. `listed` is the directory that an interpreter lists before it
+    /// opens the file.
+    pub fn queue_notice(&mut self, file: &FileId, listed: SiteId) {
         let Some(entry) = self.files.get_mut(file) else { return };
         entry.pending += 1;
         if entry.is_unseen {
-            entry.unseen_pending += 1;
-            self.unseen.entry(site).or_default().came += 1;
+            let number = self.unseen.entry(listed).or_default().join();
+            entry.unseen_pending.push_back((listed, number));
         }
     }
 
-    /// A notice about a directory in a directory is on its way to the gate.
-    pub fn queue_unseen(&mut self, site: SiteId) {
-        self.unseen.entry(site).or_default().came += 1;
+    /// A notice about a directory in a directory is on its way to the gate; returns its number there.
+    pub fn queue_unseen(&mut self, listed: SiteId) -> u64 {
+        self.unseen.entry(listed).or_default().join()
     }
 
-    /// That notice was dealt with.
-    pub fn settle_unseen(&mut self, site: SiteId) {
-        self.unseen.entry(site).or_default().settled += 1;
+    /// That notice was dealt with, or did not find its way.
+    pub fn settle_unseen(&mut self, listed: SiteId, number: u64) {
+        if let Some(line) = self.unseen.get_mut(&listed) {
+            line.waiting.remove(&number);
+        }
     }
 
-    /// A notice about a file was dealt with.
-    pub fn settle_notice(&mut self, file: &FileId, site: SiteId) {
-        let Some(entry) = self.files.get_mut(file) else { return };
+    /// A notice about a file was dealt with. Returns the directory whose listings may have waited for that.
+    pub fn settle_notice(&mut self, file: &FileId) -> Option<SiteId> {
+        let entry = self.files.get_mut(file)?;
         entry.pending = entry.pending.saturating_sub(1);
-        if entry.unseen_pending > 0 {
-            entry.unseen_pending -= 1;
-            self.unseen.entry(site).or_default().settled += 1;
-        }
+        let (listed, number) = entry.unseen_pending.pop_front()?;
+        self.settle_unseen(listed, number);
+        Some(listed)
     }
 
     /// What a listing has to wait for: this many newcomers of a directory that raise no event when they are opened.
@@ -339,10 +395,22 @@ impl Tracker {
         self.unseen.get(&site).map_or(0, |line| line.came)
     }
 
-    /// Whether the first `count` of them have been dealt with; the gate does that in the order in which they came.
+    /// Whether the first `count` of them have been dealt with.
     #[must_use]
     pub fn has_settled(&self, site: SiteId, count: u64) -> bool {
-        self.unseen.get(&site).is_none_or(|line| line.settled >= count)
+        self.unseen.get(&site).and_then(|line| line.waiting.first()).is_none_or(|first| *first > count)
+    }
+
+    /// A newcomer of a directory that raises no event when it is opened was not let stay.
+    pub fn disturb(&mut self, dir: FileId) {
+        let now = Instant::now();
+        self.unrest.entry(dir).and_modify(|unrest| unrest.disturb(now)).or_insert_with(|| Unrest::new(now));
+    }
+
+    /// Whether nobody may list a directory because of such newcomers.
+    #[must_use]
+    pub fn is_in_unrest(&self, dir: &FileId) -> bool {
+        self.unrest.get(dir).is_some_and(|unrest| unrest.is_felt(Instant::now()))
     }
 
     /// Remembers that an approved file has still to come back under this name.
@@ -376,6 +444,7 @@ impl Tracker {
     /// To be called only when no permission event waits unread: its file may be one of them.
     pub fn due(&mut self, now: Instant) -> Vec<FileId> {
         self.departed.retain(|_, departure| now.saturating_duration_since(departure.at) < REPLACEMENT);
+        self.unrest.retain(|_, unrest| !unrest.is_forgiven(now));
         let nameless = self.files.values().filter(|entry| entry.nameless_since.is_some()).count();
         let grace = if nameless > CROWD { CROWDED_GRACE } else { GRACE };
         self.files.iter().filter(|(_, entry)| entry.is_due(now, grace)).map(|(file, _)| *file).collect()
@@ -438,7 +507,7 @@ mod tests {
         assert!(tracker.due(Instant::now()).is_empty());
         tracker.queue_notice(&file(1), SITE);
         assert!(tracker.due(later).is_empty(), "a notice about it is under way");
-        tracker.settle_notice(&file(1), SITE);
+        tracker.settle_notice(&file(1));
         assert_eq!(tracker.due(later), [file(1)]);
         tracker.appear(file(1), SITE, OsStr::new("x.pth"), PID);
         assert!(tracker.forget(&file(1)).is_none(), "it has come back");
@@ -488,9 +557,9 @@ mod tests {
         let is_final = |tracker: &Tracker| tracker.get(&file(1)).unwrap().is_final();
         tracker.probed(&file(1), 0);
         assert!(!is_final(&tracker), "without a mark a writer may come unseen");
-        tracker.get_mut(&file(1)).unwrap().marked = true;
+        tracker.get_mut(&file(1)).unwrap().marked[Lane::System] = true;
         assert!(is_final(&tracker));
-        tracker.grant(&file(1), None);
+        tracker.grant(Lane::System, &file(1), None);
         tracker.probed(&file(1), 0);
         assert!(!is_final(&tracker), "the writer came after the probe had begun");
         tracker.probed(&file(1), 1);
@@ -511,12 +580,12 @@ mod tests {
             places: vec![],
             tainted: false,
         };
-        tracker.grant(&file(1), Some(permit()));
-        tracker.grant(&file(1), Some(permit()));
+        tracker.grant(Lane::System, &file(1), Some(permit()));
+        tracker.grant(Lane::System, &file(1), Some(permit()));
         assert!(!tracker.get(&file(1)).unwrap().permit.as_ref().unwrap().tainted);
-        tracker.grant(&file(1), None);
+        tracker.grant(Lane::System, &file(1), None);
         assert!(tracker.get(&file(1)).unwrap().permit.as_ref().unwrap().tainted);
-        assert_eq!(tracker.get(&file(1)).unwrap().writers, 3);
+        assert_eq!(tracker.get(&file(1)).unwrap().writers[Lane::System], 3);
     }
 
     #[test]

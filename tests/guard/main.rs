@@ -11,6 +11,7 @@
 //! - `load`: many at once, floods, giants, leases
 //! - `offenders`: who does it again and again, and who is ended for it
 //! - `special`: devices, FIFOs, sockets, directories; `putback`: how soon an approved file is back
+//! - `storm`: denied writers as many processes
 //! - `remembered`: authors that are gone when their rename is noticed
 //! - `trail`: the audit records
 //! - `harness`, `site`, `plant`, `packages`, `stage`, `sys`: what the tests are made of
@@ -25,6 +26,7 @@ mod harness;
 mod held;
 mod identity;
 mod injection;
+mod lanes;
 mod life;
 mod load;
 mod lost;
@@ -38,6 +40,7 @@ mod site;
 mod special;
 mod stage;
 mod state;
+mod storm;
 mod sys;
 mod trail;
 mod ways;

@@ -36,6 +36,15 @@ fn assert_gone(file: &Path) {
     wait_for(&format!("{file:?} is gone"), SOON, || file.symlink_metadata().is_err().then_some(()));
 }
 
+/// For a while after a newcomer of these kinds nobody lists the directory, and interpreters start without it.
+fn assert_calm(place: &Place, venv: &Venv) {
+    wait_for("a start with approved files", SOON, || {
+        let start = place.start(venv);
+        assert!(!start.canary && start.clean, "{start:?}");
+        (start.keep && start.victim).then_some(())
+    });
+}
+
 /// What a device holds an interpreter reads like a file, and opening it raises no event.
 #[test]
 fn a_block_device_is_executed_without_a_guard_and_goes_with_one() {
@@ -57,9 +66,10 @@ fn a_block_device_is_executed_without_a_guard_and_goes_with_one() {
         plant(&evil, &place.outside, number).unwrap();
         for _ in 0..2 {
             let start = place.start(venv);
-            assert!(!start.canary && start.keep && start.clean, "{start:?}");
+            assert!(!start.canary && start.clean, "{start:?}");
         }
         assert_gone(&evil);
+        assert_calm(&place, venv);
     }
     let record = guard.wait_record("deny", &["special"], Some("evil.pth"));
     assert_eq!(field(&record, "pthguard.reason"), "special-file");
@@ -112,7 +122,7 @@ fn exchanges_of_an_approved_file_with_a_link_a_fifo_and_a_directory() {
             let (one, two) = if swap { (&other, &victim) } else { (&victim, &other) };
             sys::exchange(one, two).unwrap();
             let start = place.start(venv);
-            assert!(!start.canary && start.keep && start.clean, "{start:?}");
+            assert!(!start.canary && start.clean, "{start:?}");
             wait_for("the approved file is back", SOON, || {
                 let is_file = victim.symlink_metadata().is_ok_and(|now| now.is_file());
                 (is_file && crate::plant::Identity::of(&victim).is_ok_and(|now| now == before)).then_some(())
@@ -120,6 +130,7 @@ fn exchanges_of_an_approved_file_with_a_link_a_fifo_and_a_directory() {
             fs::remove_file(&other).unwrap();
         }
     }
+    assert_calm(&place, venv);
     // A directory of that name is no startup file: the approved one has been taken away, which is recorded.
     let directory = outside.join("directory");
     fs::create_dir(&directory).unwrap();
@@ -210,7 +221,7 @@ fn a_package_moved_into_place() {
     for (kind, make) in CODE {
         plant(make);
         let start = place.start(venv);
-        assert!(!start.canary && start.keep && start.clean, "{kind}: {start:?}");
+        assert!(!start.canary && start.clean, "{kind}: {start:?}");
         assert_gone(&package.join("__init__.py"));
         fs::remove_dir_all(&package).unwrap();
     }
@@ -221,7 +232,7 @@ fn a_package_moved_into_place() {
 /// must be gone by then.
 #[test]
 fn a_link_in_a_package_is_gone_before_the_site_directory_is_listed() {
-    const ROUNDS: usize = 100;
+    const ROUNDS: usize = 30;
     let place = Place::new();
     let venv = place.venvs.last().unwrap();
     let (package, aside) = (venv.site.join("sitecustomize"), place.outside.join("package"));
@@ -230,8 +241,9 @@ fn a_link_in_a_package_is_gone_before_the_site_directory_is_listed() {
     let payload = place.outside.join("payload.py");
     fs::write(&payload, place.payload()).unwrap();
     let is_listed_and_read = || {
-        fs::read_dir(&venv.site).unwrap().for_each(drop);
-        fs::read(&code).is_ok()
+        // An interpreter that is refused the list imports nothing from there.
+        let is_listed = fs::read_dir(&venv.site).unwrap().all(|entry| entry.is_ok());
+        is_listed && fs::read(&code).is_ok()
     };
     let mut moved_in = 0;
     for _ in 0..ROUNDS {
