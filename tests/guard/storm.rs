@@ -44,39 +44,40 @@ fn percentiles(mut times: Vec<Duration>) -> String {
     format!("p50 {:?}, p90 {:?}, p99 {:?}, most {:?}", at(50), at(90), at(99), at(100))
 }
 
-/// Reads an approved file so often; how long each took, and how many failed.
-fn read(file: &Path, times: usize) -> (Vec<Duration>, usize) {
-    let mut failed = 0;
-    let timed = |_| {
+/// Reads an approved file for so long; how long each took, and how many failed.
+fn read(file: &Path, long: Duration) -> (Vec<Duration>, usize) {
+    let (start, mut times, mut failed) = (Instant::now(), Vec::new(), 0);
+    while start.elapsed() < long {
         let begin = Instant::now();
         failed += usize::from(fs::read(file).is_err());
-        begin.elapsed()
-    };
-    let times = (0..times).map(timed).collect();
+        times.push(begin.elapsed());
+    }
     (times, failed)
 }
 
 #[test]
 fn storms_of_denied_writers_and_creators_deny_no_reader() {
-    const READS: usize = 300;
+    const LONG: Duration = Duration::from_millis(700);
     let place = Place::new();
     let mut guard = Config::new(&place).start();
     let site = &place.venvs[0].site;
     let (keep, target) = (site.join("keep.pth"), site.join("storm"));
-    let (calm, failed) = read(&keep, READS);
+    let (calm, failed) = read(&keep, LONG);
     assert_eq!(failed, 0);
     println!("reads without a storm: {}", percentiles(calm));
     for (what, attempt, target) in [("writers", WRITE, &keep), ("creators", CREATE, &target)] {
-        for processes in [1, 4, 16] {
+        for processes in [1_u64, 4, 16] {
             let stop = place.outside.join(format!("stop-{what}-{processes}"));
             let storms: Vec<Storm> = (0..processes).map(|_| Storm::start(&place, attempt, target, &stop)).collect();
             let denied = |record: &serde_json::Value| field(record, "pthguard.verdict") == "deny";
             wait_for("the storm", SOON, || guard.records().iter().any(denied).then_some(()));
-            let (times, failed) = read(&keep, READS);
+            let (times, failed) = read(&keep, LONG);
             fs::write(&stop, "").unwrap();
             let attempts: u64 = storms.into_iter().map(Storm::attempts).sum();
-            println!("{processes} {what}, {attempts} attempts, beside {READS} reads: {}", percentiles(times));
-            assert_eq!(failed, 0, "of {READS} reads, beside {processes} denied {what}");
+            let reads = times.len();
+            println!("{processes} {what}, {attempts} attempts, beside {reads} reads: {}", percentiles(times));
+            assert!(attempts > processes, "the storm was none");
+            assert_eq!(failed, 0, "of {reads} reads, beside {processes} denied {what}");
         }
     }
     let is_left =
