@@ -351,10 +351,8 @@ impl<'a> Container<'a> {
 impl<'a> Pthguard<'a> {
     fn of(record: &'a Record) -> Self {
         let subject = record.subject.as_deref();
-        let (suppressed, count) = match record.action {
-            Action::Suppressed | Action::Repeated => (record.count, None),
-            _ => (None, record.count),
-        };
+        let is_summary = matches!(record.action, Action::Suppressed | Action::Repeated);
+        let (suppressed, count) = if is_summary { (record.count, None) } else { (None, record.count) };
         Pthguard {
             verdict: record.outcome.map(Outcome::as_str),
             reason: record.reason.map(Reason::as_str),

@@ -90,6 +90,7 @@ pub fn run(config_file: Option<&Path>, mode: Option<Mode>) -> Result<(), StartEr
     config.mode = mode.unwrap_or(config.mode);
     privileges::check(config.on_violation)?;
     privileges::raise_descriptor_limit();
+    privileges::prefer();
     // Before the first thread: all of them must block the signals that this thread waits for.
     let signals = Signals::block().map_err(system("cannot block signals"))?;
     prepare_directory(&config.state_dir)?;

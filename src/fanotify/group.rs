@@ -95,6 +95,12 @@ pub enum Changes {
     File,
     /// Of a program's execution.
     Execution,
+    /// Of which entries a directory has, and of its own end or move.
+    Names,
+    /// Of what moves a directory to another place, or ends it.
+    DirectoryMoves,
+    /// Of what moves a file or a symbolic link to another place, ends it, or takes a name from it.
+    FileMoves,
 }
 
 impl Changes {
@@ -103,6 +109,21 @@ impl Changes {
         match self {
             Changes::File => content,
             Changes::Execution => MaskFlags::FAN_OPEN_EXEC,
+            Changes::Names => {
+                MaskFlags::FAN_CREATE
+                    | MaskFlags::FAN_RENAME
+                    | MaskFlags::FAN_DELETE
+                    | MaskFlags::FAN_DELETE_SELF
+                    | MaskFlags::FAN_MOVE_SELF
+                    | MaskFlags::FAN_ONDIR
+            }
+            // The end of what somebody holds open is told late; that it has lost a name (`FAN_ATTRIB`) is told at once.
+            Changes::FileMoves => MaskFlags::FAN_ATTRIB | MaskFlags::FAN_DELETE_SELF | MaskFlags::FAN_MOVE_SELF,
+            // An empty directory is replaced by a rename with nothing but `FAN_ATTRIB` on it. Files have no
+            // `FAN_ONDIR` (ENOTDIR).
+            Changes::DirectoryMoves => {
+                MaskFlags::FAN_ATTRIB | MaskFlags::FAN_DELETE_SELF | MaskFlags::FAN_MOVE_SELF | MaskFlags::FAN_ONDIR
+            }
             Changes::Entries => {
                 content
                     | MaskFlags::FAN_CREATE

@@ -17,6 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Guard;
 use super::content::Content;
+use super::linked::Reached;
 use super::remembered::{Known, Nobody};
 use super::settle::Written;
 use super::verdict::with_inode;
@@ -103,10 +104,17 @@ impl Guard {
                         inner = found.map_or(lane, |found| found.lane);
                     }
                     if !self.parts.watch.tell_read(inner, listed) {
-                        self.subdirectory_read(listed);
+                        self.listing_settled(listed);
                     }
                 }
-                Notice::SubdirectoryRead { listed } => self.subdirectory_read(listed),
+                Notice::SubdirectoryRead { listed } => self.listing_settled(listed),
+                Notice::LinkChanged { site, name, file, author, listed } => {
+                    self.link_changed(site, &name, &author);
+                    self.listing_settled(listed);
+                    if let Some(file) = file {
+                        self.settled(&file, site);
+                    }
+                }
                 Notice::Removed { site, name, author } => {
                     let Some(site) = self.parts.watch.sites.get(site) else { continue };
                     self.removed(&site, &name, &author);
@@ -132,7 +140,7 @@ impl Guard {
         self.wake(file, listed.unwrap_or(site));
     }
 
-    fn subdirectory_read(&self, (site, number): (SiteId, u64)) {
+    fn listing_settled(&self, (site, number): (SiteId, u64)) {
         self.parts.watch.tracker().settle_unseen(site, number);
         if let Some(site) = self.parts.watch.sites.get(site) {
             self.wake(&site.file, site.id);
@@ -262,7 +270,7 @@ impl Guard {
         }
     }
 
-    fn unresolved_newcomer(&self) -> Decision {
+    pub(super) fn unresolved_newcomer(&self) -> Decision {
         self.parts.counters.failed(Failure::UnresolvedArrival);
         let verdict = match self.parts.failure.unresolved_arrival {
             ArrivalAction::Allow => Verdict::Allow,
@@ -322,17 +330,22 @@ impl Guard {
         }
     }
 
-    /// A symbolic link of a permitted author: what it leads to is tracked and judged under the link's name. What is no
-    /// file cannot be kept unreadable, so such a link does not stay.
-    fn accept_symlink(&self, site: &SiteDir, name: &OsStr, permit: Permit) -> bool {
-        let Some(target) = self.follow(site, name) else { return false };
-        let Ok(file) = self.parts.watch.track_target(site, name, &target) else {
-            self.parts.counters.failed(Failure::Mark);
-            return false;
+    /// A symbolic link of a permitted author: what it leads to is tracked and judged under the link's name. What cannot
+    /// be kept unreadable for certain, because others can change where the link leads, does not stay.
+    pub(super) fn accept_symlink(&self, site: &SiteDir, name: &OsStr, permit: Permit) -> bool {
+        let why = match self.reach_target(site, name) {
+            Ok(Reached { file, doubt: None, .. }) => {
+                let content = self.content_of(site, name, &file);
+                self.accept_file(site, name, &file, content, permit);
+                return true;
+            }
+            Ok(Reached { doubt, .. }) => doubt.unwrap_or_default(),
+            Err(error) => error.to_string(),
         };
-        let content = self.content_of(site, name, &file);
-        self.accept_file(site, name, &file, content, permit);
-        true
+        let decision = Decision { verdict: Verdict::Deny, rule: Some(permit.rule), reason: Reason::NotApproved };
+        let record = self.decided(Access::Symlink, decision).on(Object::at(site.path_of(name)));
+        self.parts.audit.record(record.saying(format!("a link cannot stay that anybody may point elsewhere: {why}")));
+        false
     }
 
     pub(super) fn failed(&self, failure: Failure, path: PathBuf, message: &str) {

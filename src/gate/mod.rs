@@ -29,6 +29,7 @@ mod content;
 mod deadline;
 mod desk;
 mod judgement;
+mod linked;
 mod offenders;
 mod pair;
 mod parked;
@@ -151,6 +152,8 @@ struct Waiting {
 enum Purpose {
     /// It may have opened a startup file as such.
     Startup,
+    /// It has opened what a symbolic link of a startup name leads to, by that link or by the file's own name.
+    Target,
     /// It has opened a startup file, but only through another hard link.
     OtherLink,
     /// It wants to list the directory.

@@ -15,7 +15,7 @@ use crate::fanotify::group::Opening;
 use crate::fanotify::{FileId, PermissionEvent, PermissionGroup, Reply, WriteProbe, probe_writers};
 use crate::model::{Access, Failure, Mode, Verdict};
 use crate::resolve::OpenedAs;
-use crate::watch::Lane;
+use crate::watch::{Felt, Lane};
 
 /// How long the thread sleeps at most, so that it is seen to be alive; milliseconds.
 const HEARTBEAT: u16 = 500;
@@ -27,7 +27,9 @@ const MAKERS: usize = 64;
 #[derive(Clone, Copy)]
 struct Tracked {
     grants: u64,
-    may_be_startup: bool,
+    is_marked: bool,
+    was_startup: bool,
+    is_target: bool,
     is_loose: bool,
 }
 
@@ -88,23 +90,24 @@ impl Guard {
         // The entry's name must be read before the notifications are: whatever name it had earlier, the rename that
         // took that name away needed the directory's lock, so the notification of the one before is in the queue.
         let opened = OpenedAs::of(&event);
-        let looks_like_startup =
-            opened.as_ref().is_none_or(|opened| self.parts.watch.may_be_startup(opened.dir(), opened.name()));
+        let watch = &self.parts.watch;
+        let looks_like_startup = opened.as_ref().is_none_or(|opened| watch.may_be_startup(opened.dir(), opened.name()));
+        let looks_like_target = opened.as_ref().is_some_and(|opened| watch.is_led_to(opened.dir(), opened.name()));
         let due = received + self.parts.failure.budget;
-        let mut is_told = self.parts.watch.drain_until(lane, due);
-        let mut entry = self.look_up(&file);
-        if is_told && entry.is_some() != looks_like_startup {
+        let mut is_told = watch.drain_until(lane, due);
+        let mut entry = self.look_up(lane, &file);
+        if is_told && entry.is_some() != (looks_like_startup || looks_like_target) {
             // A startup name that no notification told of, or a tracked file without one: a rename may be under way.
-            self.parts.watch.barrier(lane, file.fsid);
-            is_told = self.parts.watch.drain_until(lane, due);
-            entry = self.look_up(&file);
+            watch.barrier(lane, file.fsid);
+            is_told = watch.drain_until(lane, due);
+            entry = self.look_up(lane, &file);
         }
         if !is_told {
             // A storm: what this file was called a moment ago is not known in time.
             let waiting = Waiting { lane, event, received, due, file, opened, purpose: Purpose::Startup };
             return self.fail(&waiting, Access::Read, Failure::Timeout);
         }
-        if entry.is_none() && !looks_like_startup {
+        if entry.is_none() && !looks_like_startup && !looks_like_target {
             if is_being_made(&event) {
                 self.hand_over_maker(Waiting { lane, event, received, due, file, opened, purpose: Purpose::Maker });
             } else {
@@ -112,30 +115,44 @@ impl Guard {
             }
             return;
         }
-        // A hard link outside of the site directories is opened like any file, unless for writing.
-        let as_startup = looks_like_startup || entry.is_some_and(|entry| entry.may_be_startup);
+        if entry.is_some_and(|entry| !entry.is_marked) {
+            // It has come into the place of a link's target: whoever writes it by another name must pass the gate.
+            watch.mark_opened(lane, &file, &event);
+        }
+        // A hard link outside of the site directories is opened like any file, unless for writing; so is what a symbolic
+        // link leads to, by its own name.
+        let purpose = if looks_like_startup || entry.is_some_and(|entry| entry.was_startup) {
+            Purpose::Startup
+        } else if looks_like_target || entry.is_some_and(|entry| entry.is_target) {
+            Purpose::Target
+        } else {
+            Purpose::OtherLink
+        };
         if probe_writers(&event) == WriteProbe::NoWriters {
             if let Some(entry) = entry {
-                self.parts.watch.tracker().probed(&file, entry.grants);
+                watch.tracker().probed(&file, entry.grants);
             }
             let is_loose = entry.is_some_and(|entry| entry.is_loose);
             let is_approved = |sha256| !is_loose && self.is_approved(&file, opened.as_ref(), sha256);
-            if !as_startup || matches!(self.digest_in_cache(&event), InCache::Read(sha256) if is_approved(sha256)) {
+            if purpose == Purpose::OtherLink
+                || matches!(self.digest_in_cache(&event), InCache::Read(sha256) if is_approved(sha256))
+            {
                 event.answer(Reply::Allow);
                 self.count(Access::Read, Verdict::Allow);
                 return;
             }
         }
-        let purpose = if as_startup { Purpose::Startup } else { Purpose::OtherLink };
         self.hand_to_worker(Waiting { lane, event, received, due, file, opened, purpose });
     }
 
-    fn look_up(&self, file: &FileId) -> Option<Tracked> {
+    fn look_up(&self, lane: Lane, file: &FileId) -> Option<Tracked> {
         let tracker = self.parts.watch.tracker();
         let entry = tracker.get(file)?;
         Some(Tracked {
             grants: entry.grants,
-            may_be_startup: entry.may_be_opened_as_startup(),
+            is_marked: entry.marked[lane],
+            was_startup: entry.was_startup(),
+            is_target: entry.is_target,
             is_loose: entry.is_loose,
         })
     }
@@ -182,17 +199,19 @@ impl Guard {
         let waiting =
             Arc::new(Waiting { lane, event, received, due, file: dir, opened: None, purpose: Purpose::Listing });
         // In a storm of them the answer is known before all of it is read.
-        if self.parts.watch.tracker().is_in_unrest(&dir) {
-            return self.answer_listing(&waiting);
+        if self.parts.watch.tracker().unrest(&dir) == Felt::ByAll {
+            return self.refuse_listing(&waiting);
         }
         if !self.parts.watch.drain_until(lane, due) {
             return self.fail(&waiting, Access::List, Failure::Timeout);
         }
+        // Before anybody can answer it.
+        if self.deadlines.try_send(Arc::downgrade(&waiting)).is_err() {
+            return self.fail(&waiting, Access::List, Failure::QueueFull);
+        }
         let newcomers = self.parts.watch.tracker().unseen_newcomers(site);
         if !self.park(&waiting, On::Site(site, newcomers)) {
-            self.answer_listing(&waiting);
-        } else if self.deadlines.try_send(Arc::downgrade(&waiting)).is_err() {
-            self.fail(&waiting, Access::List, Failure::QueueFull);
+            self.answer_listing(waiting);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! Decisions that take more than a look-up: who is asking, may it write, what are the bytes.
 
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use crate::audit::Action;
 use crate::content::classify;
 use crate::fanotify::{FileId, Pidfd, Reply, WriteProbe, probe_writers};
 use crate::model::{Access, Decision, Failure, FailureAction, Mode, Reason, Request, Sha256, Subject, Verdict};
-use crate::resolve::{Intent, intent};
+use crate::resolve::{Asked, Intent, asked, begins_to_list, intent};
 use crate::watch::{Lane, Permit, Place, Quarantined, Stage, TrackedFile, Writer};
 
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -34,6 +35,12 @@ impl Guard {
             waiting.event.answer(Reply::Allow);
             return;
         }
+        if waiting.purpose == Purpose::Listing {
+            return self.decide_listing(waiting);
+        }
+        if waiting.purpose == Purpose::Target && !self.is_asked_for_as_startup(waiting) {
+            return self.decide_other_name(waiting);
+        }
         let probe = self.probe(waiting);
         // Nobody has the file open for writing, this opener included: it reads.
         let intent = if probe == WriteProbe::NoWriters {
@@ -41,7 +48,7 @@ impl Guard {
         } else {
             intent(waiting.event.thread(), waiting.received + self.parts.failure.budget / 2)
         };
-        if waiting.purpose != Purpose::Startup && (intent == Intent::Read || !self.has_startup_name(waiting)) {
+        if waiting.purpose == Purpose::OtherLink && (intent == Intent::Read || !self.has_startup_name(waiting)) {
             if intent != Intent::Read {
                 self.parts.watch.tracker().grant(waiting.lane, &waiting.file, None); // it may come back
             }
@@ -52,6 +59,33 @@ impl Guard {
             Intent::Read => self.decide_read(waiting, probe),
             Intent::Write { .. } | Intent::Unknown => self.decide_write(waiting, intent),
         }
+    }
+
+    /// A newcomer was refused a moment ago: whoever has begun before that may have got its name.
+    fn decide_listing(&self, waiting: &Waiting) {
+        let until = waiting.received + self.parts.failure.budget / 2;
+        if begins_to_list(waiting.event.thread(), until) == Some(true) {
+            waiting.event.answer(Reply::Allow);
+        } else {
+            self.refuse_listing(waiting);
+        }
+    }
+
+    /// Whether an interpreter that obeys the link could have opened a link's target so.
+    fn is_asked_for_as_startup(&self, waiting: &Waiting) -> bool {
+        match asked(waiting.event.thread(), waiting.received + self.parts.failure.budget / 2) {
+            Asked::For(name) => self.parts.startup.matches(name.as_bytes()),
+            Asked::ForNone => false,
+            Asked::Unknown => true,
+        }
+    }
+
+    /// What a link leads to is opened like any file by its own name: a link locks nobody out.
+    fn decide_other_name(&self, waiting: &Waiting) {
+        if self.probe(waiting) != WriteProbe::NoWriters {
+            self.parts.watch.tracker().grant(waiting.lane, &waiting.file, None); // perhaps to write
+        }
+        waiting.event.answer(Reply::Allow);
     }
 
     fn has_startup_name(&self, waiting: &Waiting) -> bool {

@@ -16,13 +16,14 @@ use nix::sys::stat::fstat;
 use parking_lot::{Mutex, MutexGuard};
 
 use super::lanes::{Lane, PerLane};
+use super::links::Links;
 use super::neighbours::Neighbours;
 use super::programs::{ProgramId, Programs};
 use super::sites::{Guarded, Role, SiteDir, SiteId, Sites, reach};
 use super::tracked::Tracker;
 use crate::approvals::DirectoryId;
 use crate::audit::Counters;
-use crate::fanotify::wire::{Event, Info, Place};
+use crate::fanotify::wire::{Event, Names, Place};
 use crate::fanotify::{Changes, FileId, NotificationGroup, Opens, PermissionGroup, Pidfd};
 use crate::model::{Failure, StartupNames};
 use crate::quarantine::{aside_name, is_aside};
@@ -124,6 +125,19 @@ pub enum Notice {
         /// Listings that wait for this can go on.
         listed: (SiteId, u64),
     },
+    /// Where a symbolic link under a startup name leads may have changed, or the link is gone.
+    LinkChanged {
+        /// In which directory the link is.
+        site: SiteId,
+        /// Under which name.
+        name: OsString,
+        /// What has come into its target's place, where that is known.
+        file: Option<FileId>,
+        /// By whom.
+        author: Author,
+        /// Listings of that directory wait for this number.
+        listed: (SiteId, u64),
+    },
     /// A startup file was removed.
     Removed {
         /// Where.
@@ -159,9 +173,10 @@ pub struct Groups {
 pub struct Watch {
     /// The guarded directories.
     pub sites: Sites,
+    pub(super) links: Links,
     startup: StartupNames,
     counters: Arc<Counters>,
-    lanes: PerLane<Groups>,
+    pub(super) lanes: PerLane<Groups>,
     /// Locked by whoever reads; before `state`.
     queues: PerLane<Mutex<Queue>>,
     /// Notices that found no room were dropped: the directories must be read again.
@@ -172,8 +187,8 @@ pub struct Watch {
 }
 
 #[derive(Debug)]
-struct State {
-    tracker: Tracker,
+pub(super) struct State {
+    pub(super) tracker: Tracker,
     neighbours: PerLane<Neighbours>,
     programs: PerLane<Programs>,
 }
@@ -199,7 +214,16 @@ impl Watch {
             programs: PerLane::new(|_| Programs::new(now)),
         });
         let queues = PerLane::new(|_| Mutex::new(Queue { buffer: Vec::new(), read: 0, emptied: now }));
-        Watch { sites: Sites::default(), startup, counters, lanes, queues, lost_notices: PerLane::default(), state }
+        Watch {
+            sites: Sites::default(),
+            links: Links::default(),
+            startup,
+            counters,
+            lanes,
+            queues,
+            lost_notices: PerLane::default(),
+            state,
+        }
     }
 
     /// The groups of a lane.
@@ -214,7 +238,7 @@ impl Watch {
         Held(self.lock())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
 
@@ -224,6 +248,12 @@ impl Watch {
     pub fn may_be_startup(&self, dir: &Path, name: &OsStr) -> bool {
         let site = self.sites.by_path(dir).and_then(|site| self.sites.get(site));
         is_aside(name) || site.map_or_else(|| self.startup.matches(name.as_bytes()), |site| site.is_startup(name))
+    }
+
+    /// Whether a symbolic link of a startup name leads to what seems to be this path.
+    #[must_use]
+    pub fn is_led_to(&self, dir: &Path, name: &OsStr) -> bool {
+        self.links.leads_to(dir, name)
     }
 
     /// Starts to watch a directory's entries. The gate does not stand yet, so the files in it can be read without an
@@ -360,18 +390,11 @@ impl Watch {
             self.lost_notices[lane].store(true, Ordering::Relaxed);
             return;
         }
-        let (mut target, mut entry, mut old, mut new) = (None, None, None, None);
-        for info in event.infos() {
-            match info {
-                Info::Target(file) => target = Some(file),
-                Info::Entry(place) => entry = Some(place),
-                Info::OldEntry(place) => old = Some(place),
-                Info::NewEntry(place) => new = Some(place),
-                Info::Dir(_) | Info::Pidfd(_) | Info::Other(_) => {}
-            }
-        }
+        self.follow(state, event, &author);
+        let names = Names::of(event);
+        let Names { target, entry, old, new } = names;
         if has(libc::FAN_DELETE_SELF | libc::FAN_MOVE_SELF)
-            && let Some(site) = itself(target, entry).and_then(|file| self.sites.by_file(&file))
+            && let Some(site) = names.itself().and_then(|file| self.sites.by_file(&file))
         {
             // Whoever reads a file with a path line that led here is judged after this, and looks where it leads now.
             if let Role::Target { of } = site.guarded.role {
@@ -475,8 +498,18 @@ impl Watch {
         let Some(site) = self.sites.get(site).filter(|_| !is_approved) else { return };
         if let Ok(opened) = file.open(&site.dir, (OFlag::O_PATH | OFlag::O_NOFOLLOW).bits()) {
             let lane = site.lane;
-            state.neighbours[lane].gate(&self.lanes[lane].gate, opened, |dir| self.sites.by_file(dir).is_some());
+            state.neighbours[lane].gate(&self.lanes[lane].gate, opened, |dir| self.is_gated(dir, lane));
         }
+    }
+
+    /// Whether opens in a directory are judged in this lane anyway.
+    fn is_gated(&self, dir: &FileId, lane: Lane) -> bool {
+        self.is_site_of(dir, lane) || self.links.gates(dir)
+    }
+
+    /// Whether this is a guarded directory of this lane.
+    pub(super) fn is_site_of(&self, dir: &FileId, lane: Lane) -> bool {
+        self.sites.by_file(dir).is_some_and(|site| site.lane == lane)
     }
 
     /// Changes to the content of a tracked file.
@@ -552,7 +585,7 @@ impl Watch {
         }
     }
 
-    fn mark_file(&self, lane: Lane, file: impl AsFd) -> io::Result<()> {
+    pub(super) fn mark_file(&self, lane: Lane, file: impl AsFd) -> io::Result<()> {
         self.lanes[lane].gate.mark(Opens::File, file.as_fd())?;
         self.lanes[lane].changes.mark(Changes::File, file.as_fd())
     }
@@ -565,7 +598,8 @@ impl Watch {
     }
 
     /// Tracks the file that a symbolic link in a directory leads to, under the link's name.
-    pub fn track_target(&self, site: &SiteDir, name: &OsStr, target: &File) -> io::Result<FileId> {
+    pub fn track_target(&self, site: &SiteDir, name: &OsStr, target: impl AsFd) -> io::Result<FileId> {
+        let target = target.as_fd();
         let file = FileId::of(target)?;
         let mut state = self.lock();
         state.tracker.alias(file, site.id, name);
@@ -616,7 +650,7 @@ impl Watch {
             let mut state = self.lock();
             for lane in Lane::ALL {
                 let gate = &self.lanes[lane].gate;
-                state.neighbours[lane].release_unused(gate, |dir| self.sites.by_file(dir).is_some());
+                state.neighbours[lane].release_unused(gate, |dir| self.is_gated(dir, lane));
             }
             state.tracker.due(std::time::Instant::now())
         };
@@ -646,6 +680,9 @@ impl Watch {
         let _ = groups.gate.unmark(Opens::Children, &site.dir);
         let _ = groups.listing.unmark(Opens::Listing, &site.dir);
         let _ = groups.changes.unmark(Changes::Entries, &site.dir);
+        if self.keep_link_marks(site).is_err() {
+            self.counters.failed(Failure::Mark);
+        }
     }
 
     fn queue(&self, state: &mut State, lane: Lane, file: &FileId, site: SiteId, notice: Notice) {
@@ -655,7 +692,7 @@ impl Watch {
     }
 
     /// Hands a notice to the gate; where there is no room for it, the directories are read again instead.
-    fn send(&self, lane: Lane, notice: Notice) -> bool {
+    pub(super) fn send(&self, lane: Lane, notice: Notice) -> bool {
         let is_sent = self.lanes[lane].notices.try_send(notice).is_ok();
         if !is_sent {
             self.counters.failed(Failure::WatchOverflow);
@@ -663,11 +700,6 @@ impl Watch {
         }
         is_sent
     }
-}
-
-/// What an event about an object itself is about. A directory is told as its own entry `.` (fanotify(7)).
-fn itself(target: Option<FileId>, entry: Option<Place<'_>>) -> Option<FileId> {
-    entry.filter(|place| place.name == ".").map(|place| place.dir).or(target)
 }
 
 struct Held<'a>(MutexGuard<'a, State>);

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::lanes::{Lane, PerLane};
 use super::permit::{Permit, Stage};
 use super::sites::SiteId;
-use super::unrest::Unrest;
+use super::unrest::{Felt, Unrest};
 use crate::fanotify::FileId;
 
 /// How long a file without a startup name stays tracked. An opener that looked the name up before it went must have
@@ -100,11 +100,11 @@ impl TrackedFile {
         self.pending == 0 && self.nameless_since.is_some_and(|since| now.saturating_duration_since(since) >= grace)
     }
 
-    /// Whether an opener that shows with a name that is no startup file's may have opened it as one: through a symbolic
-    /// link, or before it was renamed away. A hard link elsewhere says nothing of that kind.
+    /// Whether an opener that shows with a name that is no startup file's may have opened it as one, before it was renamed
+    /// away. A hard link elsewhere says nothing of that kind.
     #[must_use]
-    pub fn may_be_opened_as_startup(&self) -> bool {
-        self.is_target || self.renamed_away.is_some_and(|at| at.elapsed() < GRACE)
+    pub fn was_startup(&self) -> bool {
+        self.renamed_away.is_some_and(|at| at.elapsed() < GRACE)
     }
 }
 
@@ -228,8 +228,23 @@ impl Tracker {
     pub fn alias(&mut self, file: FileId, site: SiteId, name: &OsStr) {
         let entry = self.files.entry(file).or_default();
         entry.is_target = true;
-        entry.names.push((site, name.to_owned()));
-        entry.names.dedup();
+        entry.nameless_since = None;
+        let place = (site, name.to_owned());
+        if !entry.names.contains(&place) {
+            entry.names.push(place);
+        }
+    }
+
+    /// No symbolic link of that name leads anywhere any more. Who opened a file through it may not have reached the gate.
+    pub fn unalias(&mut self, place: &Place) {
+        for entry in self.files.values_mut().filter(|entry| entry.is_target && entry.names.contains(place)) {
+            entry.is_target = entry.names.len() > 1;
+            if entry.is_target {
+                entry.names.retain(|name| name != place);
+            } else {
+                (entry.renamed_away, entry.nameless_since) = (Some(Instant::now()), Some(Instant::now()));
+            }
+        }
     }
 
     /// Somebody renamed a file away from a startup name.
@@ -407,10 +422,15 @@ impl Tracker {
         self.unrest.entry(dir).and_modify(|unrest| unrest.disturb(now)).or_insert_with(|| Unrest::new(now));
     }
 
-    /// Whether nobody may list a directory because of such newcomers.
+    /// What such newcomers mean for those who want to list a directory.
     #[must_use]
-    pub fn is_in_unrest(&self, dir: &FileId) -> bool {
-        self.unrest.get(dir).is_some_and(|unrest| unrest.is_felt(Instant::now()))
+    pub fn unrest(&self, dir: &FileId) -> Felt {
+        let (unrest, now) = (self.unrest.get(dir), Instant::now());
+        match unrest {
+            Some(unrest) if unrest.is_felt(now) => Felt::ByAll,
+            Some(unrest) if unrest.is_recent(now) => Felt::UnderWay,
+            Some(_) | None => Felt::ByNobody,
+        }
     }
 
     /// Remembers that an approved file has still to come back under this name.

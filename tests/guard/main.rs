@@ -8,6 +8,7 @@
 //! - `state`: baseline, restart, damage
 //! - `life`: start, stop, being stopped, being killed
 //! - `commands`: approve, revoke, baseline, quarantine, before a guard that runs
+//! - `links`: what approved symbolic links lead to; files with several names
 //! - `load`: many at once, floods, giants, leases
 //! - `offenders`: who does it again and again, and who is ended for it
 //! - `special`: devices, FIFOs, sockets, directories; `putback`: how soon an approved file is back
@@ -28,6 +29,7 @@ mod identity;
 mod injection;
 mod lanes;
 mod life;
+mod links;
 mod load;
 mod lost;
 mod offenders;
