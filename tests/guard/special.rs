@@ -192,8 +192,11 @@ fn a_directory_called_like_a_startup_file_is_nothing() {
     guard.assert_alive();
 }
 
+/// Makes something at a place.
+type Make = fn(&Place, &Path) -> io::Result<()>;
+
 /// Makes the code of a package: a file, a link to one outside, a FIFO that somebody feeds.
-const CODE: [(&str, fn(&Place, &Path) -> io::Result<()>); 3] = [
+const CODE: [(&str, Make); 3] = [
     ("file", |place, at| fs::write(at, place.payload())),
     ("link", |place, at| {
         let payload = place.outside.join("payload.py");
@@ -209,7 +212,7 @@ fn a_package_moved_into_place() {
     let place = Place::new();
     let venv = place.venvs.last().unwrap();
     let (package, aside) = (venv.site.join("sitecustomize"), place.outside.join("package"));
-    let plant = |make: fn(&Place, &Path) -> io::Result<()>| {
+    let plant = |make: Make| {
         fs::create_dir(&aside).unwrap();
         make(&place, &aside.join("__init__.py")).unwrap();
         fs::rename(&aside, &package).unwrap();
