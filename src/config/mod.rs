@@ -39,7 +39,7 @@ use sha2::{Digest as _, Sha256};
 
 use self::layer::{Layer, Parsed};
 use self::programs::Programs;
-use crate::model::{ArrivalAction, FailureAction, Mode, StartupNames, Verdict};
+use crate::model::{ArrivalAction, FailureAction, Mode, StartupNames, Verdict, ViolationAction};
 use crate::policy::{Policy, Rule, shadows};
 
 /// What errors and records call the default policy.
@@ -60,6 +60,8 @@ pub struct Config {
     pub protect: Protect,
     /// What is done when no decision can be made.
     pub failure: FailureTable,
+    /// What is done with a process that does what no rule lets it do.
+    pub on_violation: ViolationAction,
     /// Where records go.
     pub log: Log,
     /// Where approvals and the quarantine are kept.
@@ -238,6 +240,7 @@ fn merge(mut layers: Vec<Layer>, sources: &[&Source]) -> Result<Config, Errors> 
             unresolved_arrival: latest(&layers, |layer| layer.unresolved_arrival)
                 .ok_or_else(|| unset("failure.unresolved_arrival"))?,
         },
+        on_violation: latest(&layers, |layer| layer.on_violation).ok_or_else(|| unset("response.on_violation"))?,
         log: Log {
             syslog: latest(&layers, |layer| layer.syslog).ok_or_else(|| unset("log.syslog"))?,
             json: latest(&layers, |layer| layer.json.clone()).ok_or_else(|| unset("log.json"))?,

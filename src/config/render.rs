@@ -42,6 +42,8 @@ impl Config {
         writeln!(out, "unresolved = {}", quoted(failure.unresolved.as_str()))?;
         writeln!(out, "unresolved_arrival = {}", quoted(failure.unresolved_arrival.as_str()))?;
 
+        writeln!(out, "\n[response]\non_violation = {}", quoted(self.on_violation.as_str()))?;
+
         writeln!(out, "\n[log]\nsyslog = {}", self.log.syslog)?;
         let json = match &self.log.json {
             JsonTarget::Off => "".into(),

@@ -88,7 +88,7 @@ fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
 pub fn run(config_file: Option<&Path>, mode: Option<Mode>) -> Result<(), StartError> {
     let mut config = config::load(config_file)?;
     config.mode = mode.unwrap_or(config.mode);
-    privileges::check()?;
+    privileges::check(config.on_violation)?;
     privileges::raise_descriptor_limit();
     privileges::prefer();
     // Before the first thread: all of them must block the signals that this thread waits for.
@@ -184,6 +184,7 @@ fn assemble(
         policy: config.policy.clone(),
         resolver,
         failure: config.failure,
+        on_violation: config.on_violation,
         sites: config.protect.sites.clone(),
         startup,
         customize: config.protect.customize,

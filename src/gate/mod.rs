@@ -14,6 +14,7 @@
 //! places ×1: has what stands in the place of a lost directory guarded
 //! mounts ×1: the same for what was mounted
 //! deadline ×1: answers what is overdue
+//! offenders: ends who did it, where the policy says so
 //! remembered: who was at the gate, for newcomers whose author is gone
 //! ```
 //!
@@ -33,6 +34,7 @@ mod judgement;
 mod leases;
 mod linked;
 mod mounts;
+mod offenders;
 mod pair;
 mod parked;
 mod places;
@@ -61,7 +63,7 @@ use crate::audit::{Audit, Counters};
 use crate::config::FailureTable;
 use crate::content::KnownFiles;
 use crate::fanotify::{FileId, PermissionEvent};
-use crate::model::{Mode, StartupNames};
+use crate::model::{Mode, StartupNames, ViolationAction};
 use crate::policy::Policy;
 use crate::resolve::{OpenedAs, Resolver};
 use crate::watch::{Lane, Notice, PerLane, Quarantine, Watch};
@@ -93,6 +95,8 @@ pub struct Parts {
     pub resolver: Resolver,
     /// What is answered when no decision can be made, and how soon.
     pub failure: FailureTable,
+    /// What is done with a process that does what no rule lets it do.
+    pub on_violation: ViolationAction,
     /// The globs of the directories to guard.
     pub sites: Vec<String>,
     /// Which names make a startup file in them.

@@ -223,6 +223,6 @@ impl Guard {
 }
 
 /// Whether a file is empty and somebody writes it. What is not empty, as modules are, costs one fstat.
-fn is_being_made(event: &PermissionEvent) -> bool {
+pub(super) fn is_being_made(event: &PermissionEvent) -> bool {
     nix::sys::stat::fstat(event).is_ok_and(|file| file.st_size == 0) && probe_writers(event) == WriteProbe::Writers
 }

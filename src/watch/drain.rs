@@ -117,6 +117,13 @@ pub enum Notice {
         name: OsString,
         /// By whom.
         author: Author,
+        /// Listings of that directory wait for this number.
+        listed: (SiteId, u64),
+    },
+    /// What was found in such a directory has been dealt with: the notices of it came before this one.
+    SubdirectoryRead {
+        /// Listings that wait for this can go on.
+        listed: (SiteId, u64),
     },
     /// Where a symbolic link under a startup name leads may have changed, or the link is gone.
     LinkChanged {
@@ -128,6 +135,8 @@ pub enum Notice {
         file: Option<FileId>,
         /// By whom.
         author: Author,
+        /// Listings of that directory wait for this number.
+        listed: (SiteId, u64),
     },
     /// A startup file was removed.
     Removed {
@@ -438,10 +447,17 @@ impl Watch {
         if site.guarded.startup.inside(place.name.as_bytes()).is_none() {
             return;
         }
-        let notice = Notice::Subdirectory { site: site.id, name: place.name.to_owned(), author };
-        if self.send(site.lane, notice) {
-            state.tracker.queue_unseen(site.id);
+        let outermost = self.sites.listed_for(site.id);
+        let listed = (outermost, state.tracker.queue_unseen(outermost));
+        let notice = Notice::Subdirectory { site: site.id, name: place.name.to_owned(), author, listed };
+        if !self.send(site.lane, notice) {
+            state.tracker.settle_unseen(listed.0, listed.1);
         }
+    }
+
+    /// Tells, behind all notices of what is in a directory, that these are all. Whether there was room for that.
+    pub fn tell_read(&self, lane: Lane, listed: (SiteId, u64)) -> bool {
+        self.send(lane, Notice::SubdirectoryRead { listed })
     }
 
     fn renamed(
@@ -674,7 +690,7 @@ impl Watch {
 
     fn queue(&self, state: &mut State, lane: Lane, file: &FileId, site: SiteId, notice: Notice) {
         if self.send(lane, notice) {
-            state.tracker.queue_notice(file, site);
+            state.tracker.queue_notice(file, self.sites.listed_for(site));
         }
     }
 

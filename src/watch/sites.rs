@@ -252,6 +252,20 @@ impl Sites {
         found
     }
 
+    /// The directory that an interpreter lists before it opens what lies in this one: for code of a package, and what
+    /// Python compiled, the one in which the package lies.
+    #[must_use]
+    pub fn listed_for(&self, id: SiteId) -> SiteId {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let mut listed = id;
+        while let Some(Role::Inside { of, .. }) =
+            table.by_id.get(listed.0).and_then(Option::as_ref).map(|site| &site.guarded.role)
+        {
+            listed = *of;
+        }
+        listed
+    }
+
     /// How many directories are guarded because of others.
     #[must_use]
     pub fn count_because_of_others(&self) -> usize {

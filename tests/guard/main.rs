@@ -12,6 +12,9 @@
 //! - `commands`: approve, revoke, baseline, quarantine, before a guard that runs
 //! - `links`: what approved symbolic links lead to; files with several names
 //! - `load`: many at once, floods, giants, leases
+//! - `offenders`: who does it again and again, and who is ended for it
+//! - `special`: devices, FIFOs, sockets, directories; `putback`: how soon an approved file is back
+//! - `storm`: denied writers as many processes
 //! - `remembered`: authors that are gone when their rename is noticed
 //! - `trail`: the audit records
 //! - `harness`, `site`, `plant`, `packages`, `stage`, `sys`: what the tests are made of
@@ -33,13 +36,17 @@ mod links;
 mod load;
 mod lost;
 mod mounts;
+mod offenders;
 mod packages;
 mod plant;
 mod programs;
+mod putback;
 mod remembered;
 mod site;
+mod special;
 mod stage;
 mod state;
+mod storm;
 mod sys;
 mod trail;
 mod ways;

@@ -107,6 +107,13 @@ pub(crate) fn mkfifo(path: &Path) -> io::Result<()> {
     checked(i64::from(unsafe { libc::mkfifo(path.as_ptr(), 0o644) })).map(drop)
 }
 
+/// mknod(2): `kind` is `S_IFBLK` or `S_IFCHR`, `device` what stat calls `st_rdev`.
+pub(crate) fn mknod(path: &Path, kind: u32, device: u64) -> io::Result<()> {
+    let path = cpath(path);
+    // SAFETY: `path` is a NUL-terminated string that outlives the call.
+    checked(i64::from(unsafe { libc::mknod(path.as_ptr(), kind | 0o644, device) })).map(drop)
+}
+
 /// truncate(2) by path: nothing is opened.
 pub(crate) fn truncate(path: &Path, length: usize) -> io::Result<()> {
     let path = cpath(path);
