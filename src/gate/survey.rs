@@ -38,6 +38,8 @@ pub struct Survey {
     pub executing: usize,
     /// Of these, the ones that are not approved and so cannot be read.
     pub held: usize,
+    /// Of these, the ones with further names: whoever writes one of those passes the gate, too.
+    pub linked: usize,
 }
 
 /// Why a directory is not guarded.
@@ -56,6 +58,7 @@ impl std::ops::AddAssign for Survey {
         self.files += other.files;
         self.executing += other.executing;
         self.held += other.held;
+        self.linked += other.linked;
     }
 }
 
@@ -138,15 +141,15 @@ impl Guard {
     fn survey_file(&self, site: &SiteDir, name: &OsStr, survey: &mut Survey) {
         let Ok(entry) = site.open(name, OFlag::O_PATH) else { return }; // removed meanwhile
         let entry = File::from(entry);
-        let (Ok(file), Ok(kind)) = (FileId::of(&entry), entry.metadata().map(|metadata| metadata.file_type())) else {
-            return;
-        };
+        let (Ok(file), Ok(metadata)) = (FileId::of(&entry), entry.metadata()) else { return };
+        let kind = metadata.file_type();
         if kind.is_dir() {
             return;
         }
         self.parts.watch.track(site, name, file);
         let entry_id = file;
         survey.files += 1;
+        survey.linked += usize::from(kind.is_file() && metadata.nlink() > 1);
         let (reached, why) = match kind.is_symlink().then(|| self.reach_target(site, name)) {
             Some(Ok(reached)) => (Some(reached), String::new()),
             Some(Err(error)) => (None, format!("a link that cannot be followed: {error}")),

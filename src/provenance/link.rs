@@ -49,8 +49,7 @@ pub fn follow_link(dir: impl AsFd, path: &Path, owner: u32, name: &OsStr) -> io:
     let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let text = readlinkat(openat(dir.as_fd(), name, flags, Mode::empty())?, "")?;
     let is_absolute = Path::new(&text).is_absolute();
-    let mut journey =
-        if is_absolute { Journey::from_root(&text)? } else { Journey::from_directory(dir, path, &text)? };
+    let mut journey = if is_absolute { Journey::from_root(&text)? } else { Journey::from_directory(dir, path, &text)? };
     let mut passed = Vec::new();
     let mut writable = None;
     let mut last = None;
@@ -145,7 +144,8 @@ mod tests {
     fn only_regular_files_are_led_to() {
         let dir = tempfile::tempdir().unwrap();
         let dir = dir.path().canonicalize().unwrap();
-        for (name, to) in [("a.pth", "."), ("b.pth", "/dev/null"), ("c.pth", "c.pth"), ("d.pth", "none"), ("e.pth", "/proc/self/exe")]
+        for (name, to) in
+            [("a.pth", "."), ("b.pth", "/dev/null"), ("c.pth", "c.pth"), ("d.pth", "none"), ("e.pth", "/proc/self/exe")]
         {
             symlink(to, dir.join(name)).unwrap();
             assert!(follow(&dir, name).is_err(), "{name}");

@@ -191,7 +191,17 @@ impl Watch {
             buffer: Vec::new(),
             lost_notices: false,
         });
-        Watch { sites: Sites::default(), links: Links::default(), group, gate, listing, startup, notices, counters, state }
+        Watch {
+            sites: Sites::default(),
+            links: Links::default(),
+            group,
+            gate,
+            listing,
+            startup,
+            notices,
+            counters,
+            state,
+        }
     }
 
     /// The table of tracked files. Nobody may open a guarded file or wait for anything while holding it: the thread

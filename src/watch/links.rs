@@ -196,7 +196,9 @@ mod tests {
         assert_eq!((links.over(&file(2)).len(), links.over(&file(3)).len()), (2, 2));
         assert_eq!(links.to_entry(file(2), OsStr::new("x.pth")).len(), 2);
         assert!(links.to_entry(file(2), OsStr::new("y.pth")).is_empty());
-        assert!(links.leads_to(Path::new("/cache"), OsStr::new("x.pth")) && links.gates(&file(2)) && !links.gates(&file(1)));
+        assert!(
+            links.leads_to(Path::new("/cache"), OsStr::new("x.pth")) && links.gates(&file(2)) && !links.gates(&file(1))
+        );
         links.remove(&link(1));
         assert!(links.over(&file(1)).is_empty() && links.gates(&file(2)));
         assert!(links.leads_to(Path::new("/cache"), OsStr::new("x.pth")), "the other one still leads there");

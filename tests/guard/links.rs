@@ -1,12 +1,15 @@
 //! Approved symbolic links under startup names, and what others make of their targets and of the way there.
 
+use std::ffi::OsStr;
 use std::fs;
 use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use crate::harness::{Config, Guard, SOON, field};
-use crate::site::{Place, Venv, wait_for};
+use crate::site::{Place, Venv, run, wait_for};
+use crate::stage::system_python;
 use crate::sys;
 
 /// A place whose `victim.pth` is a symbolic link, over another link and two directories.
@@ -44,6 +47,26 @@ impl Linked {
 
     fn link(&self) -> PathBuf {
         self.venv().site.join("victim.pth")
+    }
+
+    fn tool(&self) -> PathBuf {
+        self.place.path().join("tool.py")
+    }
+
+    /// A guard that lets a script in. The script opens a startup file first, so that the guard has noticed that it was
+    /// started before it does anything else.
+    fn permit(&self) -> Config {
+        const TOOL: &str = "import os, sys\nopen(sys.argv[1]).read()\ngetattr(os, sys.argv[2])(*sys.argv[3:])\n";
+        fs::write(self.tool(), TOOL).unwrap();
+        let subject =
+            format!("exe = [{:?}]\nscript = [{:?}]\nuid = \"any\"\nowner = \"any\"", system_python(), self.tool());
+        Config::new(&self.place).allow("mover", &subject)
+    }
+
+    fn run_permitted(&self, arguments: &[&OsStr]) {
+        let mut command = Command::new(system_python());
+        command.arg(self.tool()).arg(self.venv().site.join("keep.pth")).args(arguments);
+        run(&mut command).result().unwrap();
     }
 
     /// A directory like the cache, with the payload in it.
@@ -153,12 +176,11 @@ fn the_target_is_gated_like_the_link() {
 #[test]
 fn a_permitted_program_replaces_the_target() {
     let linked = Linked::new();
-    let tool = fs::canonicalize("/usr/bin/mv").unwrap();
-    let guard = Config::new(&linked.place).allow("mover", &format!("exe = [{tool:?}]\nuid = \"any\"")).start();
+    let guard = linked.permit().start();
     let new = linked.place.outside.join("new");
     let text = [linked.place.victim(), b"# the next version\n".to_vec()].concat();
     fs::write(&new, &text).unwrap();
-    crate::site::run(std::process::Command::new(&tool).arg(&new).arg(&linked.target)).result().unwrap();
+    linked.run_permitted(&["rename".as_ref(), new.as_ref(), linked.target.as_ref()]);
     wait_for("the new lines are approved", SOON, || (fs::read(linked.link()).ok()? == text).then_some(()));
     assert!(linked.link().symlink_metadata().unwrap().is_symlink(), "the link is a link still");
     let start = linked.place.start(linked.venv());
@@ -201,16 +223,14 @@ fn a_link_that_leads_elsewhere_after_a_restart_is_held() {
 #[test]
 fn a_link_over_what_others_can_write_does_not_stay() {
     let linked = Linked::new();
-    let ln = fs::canonicalize("/usr/bin/ln").unwrap();
     let open = linked.place.outside.join("open");
     fs::create_dir(&open).unwrap();
     fs::set_permissions(&open, fs::Permissions::from_mode(0o777)).unwrap();
     fs::write(open.join("lines"), "# nothing\n").unwrap();
-    let guard = Config::new(&linked.place).allow("linker", &format!("exe = [{ln:?}]\nuid = \"any\"")).start();
+    let guard = linked.permit().start();
     let make = |target: &Path, name: &str| {
         let link = linked.venv().site.join(name);
-        let mut command = std::process::Command::new(&ln);
-        crate::site::run(command.arg("-s").arg(target).arg(&link)).result().unwrap();
+        linked.run_permitted(&["symlink".as_ref(), target.as_ref(), link.as_ref()]);
         link
     };
     let link = make(&open.join("lines"), "open.pth");
@@ -227,4 +247,30 @@ fn a_link_over_what_others_can_write_does_not_stay() {
     let link = make(&linked.target, "fine.pth");
     wait_for("it is approved", SOON, || fs::read(&link).ok());
     assert!(link.symlink_metadata().unwrap().is_symlink());
+}
+
+/// Names that a file has beside its own are counted when the guard starts, and each of them is gated.
+#[test]
+fn names_from_before_the_start_are_counted_and_gated() {
+    let place = Place::new();
+    let config = Config::new(&place);
+    assert!(config.start().stop().0.success());
+    // Made while the guard was down.
+    let other = place.outside.join("other.txt");
+    fs::hard_link(place.venvs[0].site.join("victim.pth"), &other).unwrap();
+    let mut guard = config.start();
+    let said = guard.said();
+    assert!(said.contains("1 have further names"), "{said}");
+    let error = fs::OpenOptions::new().append(true).open(&other).expect_err("gated");
+    assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{error}");
+    // What opens nothing is undone.
+    sys::truncate(&other, place.cut()).unwrap();
+    for _ in 0..2 {
+        let start = place.start(&place.venvs[0]);
+        assert!(!start.canary && start.keep && start.clean, "{start:?}");
+    }
+    wait_for("the approved file is back", SOON, || {
+        fs::read(place.venvs[0].site.join("victim.pth")).is_ok_and(|bytes| bytes == place.victim()).then_some(())
+    });
+    guard.assert_alive();
 }

@@ -8,6 +8,7 @@
 //! - `state`: baseline, restart, damage
 //! - `life`: start, stop, being stopped, being killed
 //! - `commands`: approve, revoke, baseline, quarantine, before a guard that runs
+//! - `late`: descriptors and mappings from before anybody judged the file
 //! - `links`: what approved symbolic links lead to; files with several names
 //! - `load`: many at once, floods, giants, leases
 //! - `remembered`: authors that are gone when their rename is noticed
@@ -24,6 +25,7 @@ mod harness;
 mod held;
 mod identity;
 mod injection;
+mod late;
 mod life;
 mod links;
 mod load;
