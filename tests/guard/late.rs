@@ -101,7 +101,7 @@ impl<'a> Trial<'a> {
         for way in ways {
             let texts = Texts::new(&trial.place, way);
             fs::write(trial.file(way), texts.before).unwrap();
-            fs::write(trial.new(way), texts.after).unwrap();
+            fs::write(trial.material(way), texts.after).unwrap();
         }
         trial
     }
@@ -110,12 +110,12 @@ impl<'a> Trial<'a> {
         self.place.venvs[0].site.join(format!("{way}.pth"))
     }
 
-    fn new(&self, way: &str) -> PathBuf {
+    fn material(&self, way: &str) -> PathBuf {
         self.place.outside.join(format!("{way}.new"))
     }
 
     fn begin(&self, way: &str, file: &Path) -> Late {
-        Late::begin(&self.program, way, file, &self.new(way))
+        Late::begin(&self.program, way, file, &self.material(way))
     }
 
     fn assert_inert(&self, what: &str) {
