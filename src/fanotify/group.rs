@@ -69,7 +69,8 @@ pub fn fd_link(object: BorrowedFd<'_>) -> PathBuf {
 pub enum Opens {
     /// Of a directory's direct children that are no directories, in every mount namespace.
     Children,
-    /// Of a directory itself, which is how it is listed.
+    /// Of a directory, to be listed: no open, but each of its getdents(2), the last one included, which tells that
+    /// there is nothing more.
     Listing,
     /// Of one file, through whatever name or mount.
     File,
@@ -77,12 +78,11 @@ pub enum Opens {
 
 impl Opens {
     fn mask(self) -> MaskFlags {
-        let more = match self {
-            Opens::Children => MaskFlags::FAN_EVENT_ON_CHILD,
-            Opens::Listing => MaskFlags::FAN_ONDIR,
-            Opens::File => MaskFlags::empty(),
-        };
-        MaskFlags::FAN_OPEN_PERM | more
+        match self {
+            Opens::Children => MaskFlags::FAN_OPEN_PERM | MaskFlags::FAN_EVENT_ON_CHILD,
+            Opens::Listing => MaskFlags::FAN_ACCESS_PERM | MaskFlags::FAN_ONDIR,
+            Opens::File => MaskFlags::FAN_OPEN_PERM,
+        }
     }
 }
 

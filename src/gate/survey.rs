@@ -20,9 +20,9 @@ use crate::audit::Action;
 use crate::content::classify;
 use crate::fanotify::FileId;
 use crate::fanotify::group::fd_link;
-use crate::model::{ContentClass, Failure, Origin, Reason, Sha256, Site};
+use crate::model::{ContentClass, Failure, Mode, Object, Origin, Reason, Sha256, Site};
 use crate::resolve::site_prefix;
-use crate::watch::{Author, Guarded, Quarantined, Role, SiteDir, SiteId, Sites};
+use crate::watch::{Author, Guarded, Lane, Quarantined, Role, SiteDir, SiteId, Sites};
 
 /// `FUSE_SUPER_MAGIC`, `include/uapi/linux/magic.h`.
 const FUSE: i64 = 0x6573_5546;
@@ -150,23 +150,28 @@ impl Guard {
         let entry_id = file;
         survey.files += 1;
         survey.linked += usize::from(kind.is_file() && metadata.nlink() > 1);
-        let (reached, why) = match kind.is_symlink().then(|| self.reach_target(site, name)) {
-            Some(Ok(reached)) => (Some(reached), String::new()),
-            Some(Err(error)) => (None, format!("a link that cannot be followed: {error}")),
-            None => (None, String::from("being written, or a special file")),
+        let wanted = self.parts.approvals.is_first_start() || self.is_wanted(site, name);
+        let reached = match kind.is_symlink().then(|| self.reach_target(site, name, wanted)) {
+            Some(Err(error)) => {
+                survey.held += 1;
+                return self.refuse_found_link(site, name, &file, &error.to_string());
+            }
+            Some(Ok(reached)) => Some(reached),
+            None => None,
         };
         let found = match &reached {
-            Some(reached) => self.content_of(site, name, &reached.file).map(|found| (reached.file, found)),
+            Some(reached) => self.content_of_target(site, name, reached).map(|found| (reached.file, found)),
             None if kind.is_file() => self.content_of(site, name, &file).map(|found| (file, found)),
             None => None,
         };
         let Some((file, (content, metadata))) = found else {
             survey.held += 1;
             let record = self.note(Action::Held, site.path_of(name));
-            self.parts.audit.record(record.saying(format!("not approved: {why}")));
+            self.parts.audit.record(record.saying("not approved: being written, or a special file"));
             return;
         };
-        let written = Written { site, name, file: &file, content: &content, metadata };
+        let target = reached.as_ref().map(|reached| reached.path.clone());
+        let written = Written { site, name, file: &file, content: &content, metadata, target };
         let Content::Bytes(bytes) = &content else {
             survey.held += 1;
             return self.hold(&written, None, Reason::TooLarge, "larger than protect.max_size", None);
@@ -187,11 +192,24 @@ impl Guard {
         survey.executing += usize::from(judgement.class.executes());
         if self.parts.approvals.is_first_start() && judgement.class != ContentClass::Broken {
             self.approve(&written, Origin::Baseline, judgement);
+        } else if let Some(reached) = reached.as_ref().filter(|reached| !reached.is_watched) {
+            survey.held += 1;
+            self.refuse_found_link(site, name, &entry_id, reached.doubt.as_deref().unwrap_or_default());
         } else if let Some(doubt) = reached.and_then(|reached| reached.doubt) {
             survey.held += 1;
             self.hold(&written, Some(judgement), Reason::NotApproved, &doubt, None);
         } else if !self.settle_found(&written, judgement) {
             survey.held += 1;
+        }
+    }
+
+    /// A link that was found, and that cannot be kept unreadable where it is: to nothing that is there, or to what is not
+    /// looked at.
+    fn refuse_found_link(&self, site: &SiteDir, name: &OsStr, link: &FileId, why: &str) {
+        let record = self.note(Action::Held, site.path_of(name));
+        self.parts.audit.record(record.saying(format!("not approved, a link that cannot be held: {why}")));
+        if self.parts.mode == Mode::Enforce {
+            self.expel_link(site, name, link, Object::at(site.path_of(name)), "nobody knows");
         }
     }
 
@@ -251,14 +269,14 @@ impl Guard {
 
     /// Notifications were lost: what has a startup name now and was not told of is judged as if it had just come from
     /// an unknown author.
-    pub(super) fn read_again(&self) {
-        for site in self.parts.watch.sites.all() {
+    pub(super) fn read_again(&self, lane: Lane) {
+        for site in self.parts.watch.sites.all().iter().filter(|site| site.lane == lane) {
             let Ok(names) = site.startup_names() else { continue };
             let names: HashSet<_> = names.into_iter().collect();
             for name in &names {
                 let Ok(file) = site.open(name, OFlag::O_PATH).and_then(FileId::of) else { continue };
                 if !self.parts.watch.tracker().is_dealt_with(site.id, name, &file) {
-                    self.parts.watch.track_arrival(&site, name, file, Author::unknown());
+                    self.parts.watch.track_arrival(site, name, file, Author::unknown());
                 }
             }
             self.parts.watch.tracker().keep_names(site.id, &names);

@@ -11,6 +11,7 @@ use nix::fcntl::{OFlag, open};
 use nix::sys::stat::Mode as CreateMode;
 
 use super::drain::{Author, Notice, State, Watch};
+use super::lanes::Lane;
 use super::links::Way;
 use super::sites::SiteDir;
 use super::tracked::Place;
@@ -31,27 +32,33 @@ impl Watch {
         dir: impl AsFd,
         target: impl AsFd,
     ) -> io::Result<()> {
-        let is_site = |file: &FileId| self.sites.by_file(file).is_some();
+        let lane = self.lane_of(place);
         for (object, file) in passed.iter().zip(&way.passed) {
-            if !is_site(file) {
-                self.mark_moves(object)?; // a site directory tells of itself anyway
+            if !self.is_site_of(file, lane) {
+                self.mark_moves(lane, object)?; // a site directory tells of itself anyway
             }
         }
         if way.is_gated {
-            self.gate.mark(Opens::Children, dir.as_fd())?;
-            if !is_site(&way.dir) {
-                self.group.mark(Changes::Names, dir)?;
+            self.lanes[lane].gate.mark(Opens::Children, dir.as_fd())?;
+            if !self.is_site_of(&way.dir, lane) {
+                self.lanes[lane].changes.mark(Changes::Names, dir)?;
             }
         } else {
-            self.mark_moves(target)?;
+            self.mark_moves(lane, target)?;
         }
         let is_new = self.links.insert(place.clone(), way.clone());
         is_new.then_some(()).ok_or_else(|| io::Error::other("too many symbolic links"))
     }
 
-    fn mark_moves(&self, object: impl AsFd) -> io::Result<()> {
-        match self.group.mark(Changes::DirectoryMoves, object.as_fd()) {
-            Err(error) if error.kind() == io::ErrorKind::NotADirectory => self.group.mark(Changes::FileMoves, object),
+    /// What happens on a link's way is told where the link lies.
+    fn lane_of(&self, (site, _): &Place) -> Lane {
+        self.sites.get(*site).map_or(Lane::System, |site| site.lane)
+    }
+
+    fn mark_moves(&self, lane: Lane, object: impl AsFd) -> io::Result<()> {
+        let changes = &self.lanes[lane].changes;
+        match changes.mark(Changes::DirectoryMoves, object.as_fd()) {
+            Err(error) if error.kind() == io::ErrorKind::NotADirectory => changes.mark(Changes::FileMoves, object),
             marked => marked,
         }
     }
@@ -60,12 +67,13 @@ impl Watch {
     pub fn forget_link(&self, place: &Place) {
         let Some(way) = self.links.remove(place) else { return };
         self.lock().tracker.unalias(place);
-        let is_needed = |dir: &FileId| self.sites.by_file(dir).is_some() || self.links.gates(dir);
+        let lane = self.lane_of(place);
+        let is_needed = |dir: &FileId| self.is_site_of(dir, lane) || self.links.gates(dir);
         let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
         if let Ok(dir) = open(&way.dir_path, flags, CreateMode::empty())
             && FileId::of(&dir).is_ok_and(|file| file == way.dir && !is_needed(&file))
         {
-            let _ = self.gate.unmark(Opens::Children, &dir); // it may never have had it
+            let _ = self.lanes[lane].gate.unmark(Opens::Children, &dir); // it may never have had it
         }
     }
 
@@ -87,25 +95,22 @@ impl Watch {
     }
 
     /// Puts the guard's marks on a tracked file through the descriptor of somebody who has just opened it.
-    pub fn mark_opened(&self, file: &FileId, opened: impl AsFd) {
-        let placed = self
-            .gate
-            .mark(Opens::File, opened.as_fd())
-            .and_then(|()| self.group.mark(Changes::File, opened.as_fd()))
-            .is_ok();
+    pub fn mark_opened(&self, lane: Lane, file: &FileId, opened: impl AsFd) {
+        let placed = self.mark_file(lane, opened).is_ok();
         if let Some(entry) = self.lock().tracker.get_mut(file) {
-            entry.marked |= placed;
+            entry.marked[lane] |= placed;
         }
     }
 
     /// The marks of a site directory that is guarded no longer are those of links, too.
     pub(super) fn keep_link_marks(&self, site: &SiteDir) -> io::Result<()> {
+        let groups = &self.lanes[site.lane];
         if self.links.gates(&site.file) {
-            self.gate.mark(Opens::Children, &site.dir)?;
-            self.group.mark(Changes::Names, &site.dir)?;
+            groups.gate.mark(Opens::Children, &site.dir)?;
+            groups.changes.mark(Changes::Names, &site.dir)?;
         }
         if self.links.needs(&site.file) {
-            self.group.mark(Changes::DirectoryMoves, &site.dir)?;
+            groups.changes.mark(Changes::DirectoryMoves, &site.dir)?;
         }
         Ok(())
     }
@@ -154,9 +159,10 @@ impl Watch {
         if !self.links.tell(&place) {
             return;
         }
+        let lane = self.lane_of(&place);
         let (site, name) = place;
         let notice = Notice::LinkChanged { site, name, file: newcomer, author: author.clone() };
-        if self.send(state, notice) {
+        if self.send(lane, notice) {
             state.tracker.queue_unseen(site);
             if let Some(file) = newcomer {
                 state.tracker.queue_notice(&file, site);

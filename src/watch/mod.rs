@@ -10,6 +10,7 @@
 
 mod drain;
 mod following;
+mod lanes;
 mod links;
 mod neighbours;
 mod permit;
@@ -18,9 +19,11 @@ mod quarantine;
 mod restore;
 mod sites;
 mod tracked;
+mod unrest;
 
-pub use drain::{Arrival, Author, How, Notice, Watch};
+pub use drain::{Arrival, Author, Groups, How, Notice, Watch};
 pub use following::is_still_link;
+pub use lanes::{Lane, PerLane};
 pub use links::Way;
 pub use permit::{Permit, Stage, Writer};
 pub use programs::ProgramId;
@@ -28,3 +31,4 @@ pub use quarantine::{Quarantine, Quarantined};
 pub use restore::{restore, restore_quarantined};
 pub use sites::{Guarded, Role, SiteDir, SiteId, Sites, reach};
 pub use tracked::{Place, TrackedFile, Tracker};
+pub use unrest::Felt;

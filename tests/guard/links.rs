@@ -6,10 +6,11 @@ use std::io;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::harness::{Config, Guard, SOON, field};
-use crate::site::{Place, Venv, run, wait_for};
-use crate::stage::system_python;
+use crate::site::{Place, Stopper, Venv, run, wait_for};
+use crate::stage::{USER, as_user, own, system_python};
 use crate::sys;
 
 /// A place whose `victim.pth` is a symbolic link, over another link and two directories.
@@ -64,7 +65,10 @@ impl Linked {
     }
 
     fn run_permitted(&self, arguments: &[&OsStr]) {
-        let mut command = Command::new(system_python());
+        self.run_as(Command::new(system_python()), arguments);
+    }
+
+    fn run_as(&self, mut command: Command, arguments: &[&OsStr]) {
         command.arg(self.tool()).arg(self.venv().site.join("keep.pth")).args(arguments);
         run(&mut command).result().unwrap();
     }
@@ -79,7 +83,9 @@ impl Linked {
 }
 
 /// What somebody does who may write where the link leads, but not in the site directory.
-const ATTACKS: &[(&str, fn(&Linked) -> io::Result<()>)] = &[
+type Attack = (&'static str, fn(&Linked) -> io::Result<()>);
+
+const ATTACKS: &[Attack] = &[
     ("the target replaced by a rename", |l| fs::rename(&l.payload, &l.target)),
     ("the target exchanged", |l| sys::exchange(&l.payload, &l.target)),
     ("the target removed, and another linked in its place", |l| {
@@ -273,4 +279,55 @@ fn names_from_before_the_start_are_counted_and_gated() {
         fs::read(place.venvs[0].site.join("victim.pth")).is_ok_and(|bytes| bytes == place.victim()).then_some(())
     });
     guard.assert_alive();
+}
+
+/// A user's links lock nobody out: what is not his is never looked at, and the link does not stay.
+#[test]
+fn a_users_link_to_what_is_not_his() {
+    let linked = Linked::new();
+    let libraries = linked.place.outside.join("libraries");
+    fs::create_dir(&libraries).unwrap();
+    for name in ["sh", "libc.so.6", "os.py", "theirs"] {
+        fs::write(libraries.join(name), linked.place.payload()).unwrap();
+    }
+    own(&libraries.join("theirs"), USER + 1);
+    own(&linked.venv().site, USER);
+    let guard = linked.permit().start();
+    for (number, name) in ["libc.so.6", "os.py", "theirs"].into_iter().enumerate() {
+        let (target, link) = (libraries.join(name), linked.venv().site.join(format!("link{number}.pth")));
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let reader = scope.spawn(|| {
+                let mut read = 0;
+                while !stop.load(Ordering::SeqCst) {
+                    fs::read(&target).unwrap_or_else(|error| panic!("{name} cannot be read: {error}"));
+                    read += 1;
+                }
+                read
+            });
+            let stopper = Stopper(&stop);
+            linked.run_as(as_user(system_python()), &["symlink".as_ref(), target.as_ref(), link.as_ref()]);
+            for _ in 0..3 {
+                let start = linked.place.start(linked.venv());
+                assert!(!start.canary, "{name}: {start:?}");
+            }
+            wait_for("the link is gone", SOON, || link.symlink_metadata().is_err().then_some(()));
+            drop(stopper);
+            assert!(reader.join().unwrap() > 0);
+        });
+        guard.wait_record("deny", &["symlink"], Some(&format!("link{number}.pth")));
+    }
+}
+
+/// A link to nothing can be filled at any time, in a directory that nobody watches.
+#[test]
+fn a_link_to_nothing_does_not_outlive_the_start() {
+    let linked = Linked::new();
+    let (nothing, link) = (linked.place.outside.join("later"), linked.venv().site.join("later.pth"));
+    symlink(&nothing, &link).unwrap();
+    let _guard = Config::new(&linked.place).start();
+    fs::copy(&linked.payload, &nothing).unwrap();
+    let start = linked.place.start(linked.venv());
+    assert!(!start.canary && start.keep && start.victim && start.clean, "{start:?}");
+    assert!(link.symlink_metadata().is_err());
 }

@@ -25,6 +25,7 @@ mod harness;
 mod held;
 mod identity;
 mod injection;
+mod lanes;
 mod late;
 mod life;
 mod links;
