@@ -147,7 +147,6 @@ impl<'a> Trial<'a> {
             assert_eq!(late.act(), "done 0", "{way}");
             self.assert_inert(way);
             late.end();
-            self.assert_inert(way);
             match fs::read(self.file(way)) {
                 Ok(bytes) => assert!(bytes == texts.before, "{way}: other bytes were read"),
                 Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{way}: {error}"),
@@ -177,7 +176,6 @@ impl<'a> Trial<'a> {
         }
         for (way, late) in done {
             late.end();
-            self.assert_inert(way);
             let before = Texts::new(&self.place, way).before;
             // A mapping and a block device tell of nothing: what they have made is unreadable for good.
             if matches!(*way, "mmap" | "mmap-closed" | "loop") {
