@@ -245,7 +245,8 @@ fn a_link_over_what_others_can_write_does_not_stay() {
     let make = |target: &Path, name: &str| {
         let link = linked.venv().site.join(name);
         let arguments = ["symlink".as_ref(), target.as_os_str(), link.as_os_str()];
-        (link, linked.run_permitted(Command::new(system_python()), &arguments))
+        let linker = linked.run_permitted(Command::new(system_python()), &arguments);
+        (link, linker)
     };
     let (link, _linker) = make(&open.join("lines"), "open.pth");
     wait_for("the link is gone", SOON, || link.symlink_metadata().is_err().then_some(()));
