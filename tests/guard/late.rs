@@ -147,7 +147,12 @@ impl<'a> Trial<'a> {
             assert_eq!(late.act(), "done 0", "{way}");
             self.assert_inert(way);
             late.end();
-            match fs::read(self.file(way)) {
+            // It is on its way back, perhaps.
+            let read = || match fs::read(self.file(way)) {
+                Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+                read => Some(read),
+            };
+            match wait_for(&format!("{way}: a file of that name"), SOON, read) {
                 Ok(bytes) => assert!(bytes == texts.before, "{way}: other bytes were read"),
                 Err(error) => assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{way}: {error}"),
             }
@@ -164,6 +169,8 @@ impl<'a> Trial<'a> {
     /// Opened before the guard started, of a file that was approved in an earlier run.
     fn before_the_guard(&self) {
         let config = Config::new(&self.place).home("second").sites(vec![self.place.venvs[0].site.clone()]);
+        // Whoever reads a file with a writer waits for as long as that, and here are many.
+        let config = config.budget_ms(20);
         assert!(config.start().stop().0.success());
         let late: Vec<Late> = self.ways.iter().map(|way| self.begin(way, &self.file(way))).collect();
         let mut guard = config.start();
