@@ -212,8 +212,9 @@ fn announce(config: &Config, survey: Survey, not_guarded: &[NotGuarded], first_s
             config.sources.join(", "),
         ),
         format!(
-            "guarding {} site directories with {} startup files; {} execute code at start-up, {} are not approved",
-            survey.directories, survey.files, survey.executing, survey.held,
+            "guarding {} site directories with {} startup files; {} execute code at start-up, {} are not approved, {} have \
+             further names (hard links)",
+            survey.directories, survey.files, survey.executing, survey.held, survey.linked,
         ),
         if first_start {
             format!("first start: these files are the baseline now, kept in {}", config.state_dir.display())

@@ -146,7 +146,7 @@ impl Guard {
     }
 
     /// A newcomer that raises no event when it is opened was not let stay. Before anybody is woken who waits for that.
-    fn disturbed(&self, site: SiteId) {
+    pub(super) fn disturbed(&self, site: SiteId) {
         if let Some(site) = self.parts.watch.sites.get(self.parts.watch.sites.listed_for(site)) {
             self.parts.watch.tracker().disturb(site.file);
         }
@@ -314,7 +314,7 @@ impl Guard {
     ) {
         if let Some((content, metadata)) = content {
             let is_at_work = permit.is_at_work();
-            let written = Written { site, name, file, content: &content, metadata };
+            let written = Written { site, name, file, content: &content, metadata, target: None };
             let Some(stage) = self.settle(written, &permit, is_at_work) else { return };
             permit.stage = stage;
         }
@@ -331,7 +331,7 @@ impl Guard {
     /// A symbolic link of a permitted author: what it leads to is tracked and judged under the link's name. What cannot
     /// be kept unreadable for certain, because others can change where the link leads, does not stay.
     pub(super) fn accept_symlink(&self, site: &SiteDir, name: &OsStr, permit: Permit) -> bool {
-        let why = match self.reach_target(site, name) {
+        let why = match self.reach_target(site, name, false) {
             Ok(Reached { file, doubt: None, .. }) => {
                 let content = self.content_of(site, name, &file);
                 self.accept_file(site, name, &file, content, permit);

@@ -20,7 +20,7 @@ use crate::audit::{Action, escape_path};
 use crate::content::classify;
 use crate::fanotify::group::fd_link;
 use crate::fanotify::{FileId, Known};
-use crate::model::{ContentClass, Failure, Origin, Reason, Sha256, Site};
+use crate::model::{ContentClass, Failure, Mode, Object, Origin, Reason, Sha256, Site};
 use crate::resolve::site_prefix;
 use crate::watch::{Author, Guarded, Lane, Quarantined, Role, SiteDir, SiteId, Sites, Unguardable, Walk, reach_local};
 
@@ -35,6 +35,8 @@ pub struct Survey {
     pub executing: usize,
     /// Of these, the ones that are not approved and so cannot be read.
     pub held: usize,
+    /// Of these, the ones with further names: whoever writes one of those passes the gate, too.
+    pub linked: usize,
 }
 
 /// Why a directory is not guarded.
@@ -53,6 +55,7 @@ impl std::ops::AddAssign for Survey {
         self.files += other.files;
         self.executing += other.executing;
         self.held += other.held;
+        self.linked += other.linked;
     }
 }
 
@@ -190,32 +193,37 @@ impl Guard {
     fn survey_file(&self, site: &SiteDir, name: &OsStr, survey: &mut Survey) {
         let Ok(entry) = site.open(name, OFlag::O_PATH) else { return }; // removed meanwhile
         let entry = File::from(entry);
-        let (Ok(file), Ok(kind)) = (FileId::of(&entry), entry.metadata().map(|metadata| metadata.file_type())) else {
-            return;
-        };
+        let (Ok(file), Ok(metadata)) = (FileId::of(&entry), entry.metadata()) else { return };
+        let kind = metadata.file_type();
         if kind.is_dir() {
             return;
         }
         self.parts.watch.track(site, name, file);
         let entry_id = file;
         survey.files += 1;
-        let (reached, why) = match kind.is_symlink().then(|| self.reach_target(site, name)) {
-            Some(Ok(reached)) => (Some(reached), String::new()),
-            Some(Err(error)) => (None, format!("a link that cannot be followed: {error}")),
-            None => (None, String::from("being written, or a special file")),
+        survey.linked += usize::from(kind.is_file() && metadata.nlink() > 1);
+        let wanted = self.parts.approvals.is_first_start() || self.is_wanted(site, name);
+        let reached = match kind.is_symlink().then(|| self.reach_target(site, name, wanted)) {
+            Some(Err(error)) => {
+                survey.held += 1;
+                return self.refuse_found_link(site, name, &file, &error.to_string());
+            }
+            Some(Ok(reached)) => Some(reached),
+            None => None,
         };
         let found = match &reached {
-            Some(reached) => self.content_of(site, name, &reached.file).map(|found| (reached.file, found)),
+            Some(reached) => self.content_of_target(site, name, reached).map(|found| (reached.file, found)),
             None if kind.is_file() => self.content_of(site, name, &file).map(|found| (file, found)),
             None => None,
         };
         let Some((file, (content, metadata))) = found else {
             survey.held += 1;
             let record = self.note(Action::Held, site.path_of(name));
-            self.parts.audit.record(record.saying(format!("not approved: {why}")));
+            self.parts.audit.record(record.saying("not approved: being written, or a special file"));
             return;
         };
-        let written = Written { site, name, file: &file, content: &content, metadata };
+        let target = reached.as_ref().map(|reached| reached.path.clone());
+        let written = Written { site, name, file: &file, content: &content, metadata, target };
         let Content::Bytes(bytes) = &content else {
             survey.held += 1;
             return self.hold(&written, None, Reason::TooLarge, "larger than protect.max_size", None);
@@ -236,11 +244,24 @@ impl Guard {
         survey.executing += usize::from(judgement.class.executes());
         if self.parts.approvals.is_first_start() && judgement.class != ContentClass::Broken {
             self.approve(&written, Origin::Baseline, judgement);
+        } else if let Some(reached) = reached.as_ref().filter(|reached| !reached.is_watched) {
+            survey.held += 1;
+            self.refuse_found_link(site, name, &entry_id, reached.doubt.as_deref().unwrap_or_default());
         } else if let Some(doubt) = reached.and_then(|reached| reached.doubt) {
             survey.held += 1;
             self.hold(&written, Some(judgement), Reason::NotApproved, &doubt, None);
         } else if !self.settle_found(&written, judgement) {
             survey.held += 1;
+        }
+    }
+
+    /// A link that was found, and that cannot be kept unreadable where it is: to nothing that is there, or to what is not
+    /// looked at.
+    fn refuse_found_link(&self, site: &SiteDir, name: &OsStr, link: &FileId, why: &str) {
+        let record = self.note(Action::Held, site.path_of(name));
+        self.parts.audit.record(record.saying(format!("not approved, a link that cannot be held: {why}")));
+        if self.parts.mode == Mode::Enforce {
+            self.expel_link(site, name, link, Object::at(site.path_of(name)), "nobody knows");
         }
     }
 

@@ -235,14 +235,14 @@ impl Tracker {
         }
     }
 
-    /// No symbolic link of that name leads anywhere any more. Who opened a file through it may not have reached the gate.
+    /// No symbolic link of that name leads anywhere any more. Who asked for a file by it may not have reached the gate yet,
+    /// so it is still known as what a link leads to until it is forgotten.
     pub fn unalias(&mut self, place: &Place) {
         for entry in self.files.values_mut().filter(|entry| entry.is_target && entry.names.contains(place)) {
-            entry.is_target = entry.names.len() > 1;
-            if entry.is_target {
+            if entry.names.len() > 1 {
                 entry.names.retain(|name| name != place);
             } else {
-                (entry.renamed_away, entry.nameless_since) = (Some(Instant::now()), Some(Instant::now()));
+                entry.nameless_since = Some(Instant::now());
             }
         }
     }

@@ -66,12 +66,12 @@ fn percentiles(took: &[Duration]) -> String {
     format!("p50 {:.1?}, p90 {:.1?}, p99 {:.1?}, max {:.1?}", at(50), at(90), at(99), at(100))
 }
 
-/// With the budget that the built-in policy has: a decision that comes later is a denial, which fails the test.
+/// No listing and no open fails; how long they take is printed.
 fn storm_delays_nobody_elsewhere(what: &str, attempt: Attempt) {
     let place = Place::new();
     let (system, users) = (&place.venvs[0].site, &place.venvs[1].site);
     chown(users, Some(NOBODY), Some(NOBODY)).unwrap();
-    let mut guard = Config::new(&place).budget_ms(50).start();
+    let mut guard = Config::new(&place).start();
     let before = opens(system);
     let (stop, attempts) = (AtomicBool::new(false), AtomicU64::new(0));
     let beside = thread::scope(|scope| {

@@ -10,6 +10,7 @@
 //! - `state`: baseline, restart, damage
 //! - `life`: start, stop, being stopped, being killed
 //! - `commands`: approve, revoke, baseline, quarantine, before a guard that runs
+//! - `late`: descriptors and mappings from before anybody judged the file
 //! - `links`: what approved symbolic links lead to; files with several names
 //! - `load`: many at once, floods, giants, leases
 //! - `offenders`: who does it again and again, and who is ended for it
@@ -31,6 +32,7 @@ mod identity;
 mod injection;
 mod kinds;
 mod lanes;
+mod late;
 mod life;
 mod links;
 mod load;
