@@ -54,6 +54,8 @@
 //! | arrivals | notices from the watch | disks |
 //! | awaiting | the end of an installation | disks |
 //! | places | half a second to pass: do the guarded directories lie where they did? | disks |
+//! | discovery | directories that are made or moved anywhere, names on the way to a site directory | disks |
+//! | search | something to search: at the start, and a large directory that was moved | disks, interpreters that it asks |
 //! | programs | a minute to pass: which files are the policy's programs now? | disks |
 //! | listers | threads that have listed a site directory | their /proc |
 //! | audit | records | disks, sockets |
@@ -93,6 +95,8 @@ pub mod approvals;
 pub mod quarantine;
 
 pub mod audit;
+
+pub mod discovery;
 
 pub mod watch;
 

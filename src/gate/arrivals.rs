@@ -19,6 +19,7 @@ use super::Guard;
 use super::content::Content;
 use super::remembered::{Known, Nobody};
 use super::settle::Written;
+use super::survey::Brought;
 use super::verdict::with_inode;
 use crate::approvals::Metadata;
 use crate::audit::{Action, Record, escape_path};
@@ -89,7 +90,7 @@ impl Guard {
                 }
                 Notice::Subdirectory { site, name, author } => {
                     if let Some(site) = self.parts.watch.sites.get(site) {
-                        self.guard_subdirectory(&site, &name, Some(&author));
+                        self.guard_subdirectory(&site, &name, Brought::By(&author));
                         self.parts.watch.tracker().settle_unseen(site.id);
                         self.wake(&site.file, site.id);
                     }
@@ -263,7 +264,7 @@ impl Guard {
         true
     }
 
-    fn accept_file(
+    pub(super) fn accept_file(
         &self,
         site: &SiteDir,
         name: &OsStr,

@@ -12,6 +12,7 @@
 //! watch ──▶ arrivals ×1: newcomers judged, quarantined; written files approved or held; replaced ones put back
 //! awaiting ×1: has written files judged again while their writer is at work, and for good when it has ended
 //! places ×1: has what stands in the place of a lost directory guarded
+//! discovery ×1, search ×1: site directories that come to be, and those that nobody has named
 //! deadline ×1: answers what is overdue
 //! remembered: who was at the gate, for newcomers whose author is gone
 //! ```
@@ -27,6 +28,8 @@ mod awaiting;
 mod content;
 mod deadline;
 mod desk;
+mod discovery;
+mod found;
 mod judgement;
 mod pair;
 mod parked;
@@ -55,12 +58,14 @@ use crate::approvals::Approvals;
 use crate::audit::{Audit, Counters};
 use crate::config::FailureTable;
 use crate::content::KnownFiles;
+use crate::discovery::Scope;
 use crate::fanotify::{FileId, PermissionEvent, PermissionGroup};
 use crate::model::{Mode, StartupNames};
 use crate::policy::Policy;
 use crate::resolve::{OpenedAs, Resolver};
 use crate::watch::{Notice, Quarantine, Watch};
 use awaiting::Awaiting;
+use discovery::Discovery;
 use parked::Parked;
 use places::Vacant;
 use remembered::Remembered;
@@ -88,6 +93,8 @@ pub struct Parts {
     pub failure: FailureTable,
     /// The globs of the directories to guard.
     pub sites: Vec<String>,
+    /// Where other site directories are looked for; `None` if only those are guarded.
+    pub discover: Option<Scope>,
     /// Which names make a startup file in them.
     pub startup: StartupNames,
     /// Whether `sitecustomize` and `usercustomize` are startup files.
@@ -124,6 +131,7 @@ pub struct Guard {
     remembered: Remembered,
     awaiting: Awaiting,
     vacant: Vacant,
+    discovery: Discovery,
     known: KnownFiles,
     work: Sender<Arc<Waiting>>,
     queue: Receiver<Arc<Waiting>>,
@@ -162,13 +170,16 @@ impl Guard {
     /// Puts the gate together. Nothing is answered before [`Guard::start`].
     ///
     /// # Errors
-    /// No descriptor is left (EMFILE, ENFILE), or /proc is not there.
+    /// No descriptor or fanotify group is left (EMFILE, ENFILE), or /proc is not there.
     pub fn new(parts: Parts) -> io::Result<Arc<Self>> {
         let (work, queue) = bounded(QUEUE);
         let (deadlines, overdue) = bounded(DEADLINES);
         let (listers, listed) = bounded(LISTERS);
+        let is_first_start = parts.approvals.is_first_start();
+        let discovery = Discovery::new(parts.discover.clone(), &parts.sites, is_first_start)?;
         Ok(Arc::new(Guard {
             parts,
+            discovery,
             own: OwnThreads::default(),
             heartbeats: Heartbeats::default(),
             parked: Parked::default(),

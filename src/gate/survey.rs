@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode as CreateMode;
@@ -59,6 +60,23 @@ impl std::ops::AddAssign for Survey {
     }
 }
 
+/// How what lies in a directory that is taken under guard came there.
+#[derive(Clone, Copy)]
+pub(super) enum Brought<'a> {
+    /// It may have been there when the guard started: it becomes the baseline at the first start, as long as that is
+    /// being recorded.
+    Before,
+    /// The same, found after the baseline was recorded: its age tells.
+    BeforeStart,
+    /// It came while the guard was running, before anybody stood guard.
+    Found {
+        /// Who made the directory.
+        maker: Option<&'a Author>,
+    },
+    /// Somebody has just brought it: it is judged like any newcomer.
+    By(&'a Author),
+}
+
 impl Guard {
     /// Takes a directory under guard. At the first start what is in it becomes the baseline; later, what is not
     /// approved stays unreadable and is reported. A directory that is guarded already counts nothing.
@@ -67,18 +85,22 @@ impl Guard {
     /// [`NotGuarded`]: it cannot be opened, its file system has no handles or is a user's own (FUSE: each look at it
     /// would wait for that user), a mark cannot be placed.
     pub fn guard_site(&self, path: &Path) -> Result<Survey, NotGuarded> {
+        self.guard_directory(path, Brought::Before)
+    }
+
+    /// The same, if it is known how what is in it came there.
+    pub(super) fn guard_directory(&self, path: &Path, brought: Brought<'_>) -> Result<Survey, NotGuarded> {
         let guarded = Guarded {
             path: path.to_owned(),
             role: Role::Site,
             startup: self.parts.startup.clone(),
             facts: Site { path: path.to_owned(), prefix: site_prefix(path), owner: 0 },
         };
-        self.take_under_guard(guarded, None).map_err(|why| NotGuarded { path: path.to_owned(), why })
+        self.take_under_guard(guarded, brought).map_err(|why| NotGuarded { path: path.to_owned(), why })
     }
 
-    /// The same for any directory. What is in it came by `author`, if somebody is known to have brought it: then it is
-    /// judged like any newcomer.
-    pub(super) fn take_under_guard(&self, mut guarded: Guarded, author: Option<&Author>) -> io::Result<Survey> {
+    /// The same for any directory.
+    pub(super) fn take_under_guard(&self, mut guarded: Guarded, brought: Brought<'_>) -> io::Result<Survey> {
         let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
         let dir = File::options().read(true).custom_flags(flags).open(&guarded.path)?;
         if nix::sys::statfs::fstatfs(&dir)?.filesystem_type().0 as i64 == FUSE {
@@ -97,9 +119,11 @@ impl Guard {
         self.recover(&site);
         let mut survey = Survey { directories: 1, ..Survey::default() };
         for name in site.startup_names()? {
-            match author {
-                None => self.survey_file(&site, &name, &mut survey),
-                Some(author) => {
+            match brought {
+                Brought::Before | Brought::BeforeStart | Brought::Found { .. } => {
+                    self.survey_file(&site, &name, brought, &mut survey);
+                }
+                Brought::By(author) => {
                     if let Ok(file) = site.open(&name, OFlag::O_PATH).and_then(FileId::of) {
                         self.parts.watch.track_arrival(&site, &name, file, author.clone());
                     }
@@ -110,9 +134,15 @@ impl Guard {
             self.parts.watch.remove_site(&site);
             return Err(error);
         }
+        if let Brought::Found { maker } = brought {
+            self.look_behind(&site, maker);
+        }
+        if site.guarded.role == Role::Site {
+            self.discovery.watch_way(path.clone());
+        }
         self.parts.audit.record(self.note(Action::SiteGuarded, path));
         for subdirectory in self.subdirectories_of(&site) {
-            self.guard_subdirectory(&site, subdirectory, author);
+            self.guard_subdirectory(&site, subdirectory, brought);
         }
         Ok(survey)
     }
@@ -135,12 +165,11 @@ impl Guard {
         }
     }
 
-    fn survey_file(&self, site: &SiteDir, name: &OsStr, survey: &mut Survey) {
+    fn survey_file(&self, site: &SiteDir, name: &OsStr, brought: Brought<'_>, survey: &mut Survey) {
         let Ok(entry) = site.open(name, OFlag::O_PATH) else { return }; // removed meanwhile
         let entry = File::from(entry);
-        let (Ok(file), Ok(kind)) = (FileId::of(&entry), entry.metadata().map(|metadata| metadata.file_type())) else {
-            return;
-        };
+        let (Ok(file), Ok(status)) = (FileId::of(&entry), entry.metadata()) else { return };
+        let kind = status.file_type();
         if kind.is_dir() {
             return;
         }
@@ -151,7 +180,18 @@ impl Guard {
         } else {
             self.target_of(site, name)
         };
+        let permit = || match brought {
+            Brought::Found { maker: Some(maker) } if kind.is_file() => {
+                self.permit_of_maker(site, name, &status, maker)
+            }
+            _ => None,
+        };
         let Some((file, content, metadata)) = found else {
+            match permit() {
+                Some(permit) => return self.accept_file(site, name, &file, None, permit),
+                None if kind.is_file() => self.keep_in_view(site, name, file),
+                None => {}
+            }
             survey.held += 1;
             let record = self.note(Action::Held, site.path_of(name));
             self.parts.audit.record(record.saying("not approved: being written, a special file or a broken link"));
@@ -168,12 +208,37 @@ impl Guard {
             let is_loose = !self.guard_around(site, name, &findings.paths) || !findings.namespaces.is_empty();
             return self.mark_approved(&file, is_loose);
         }
+        if let Some(permit) = permit() {
+            let metadata = written.metadata;
+            return self.accept_file(site, name, &file, Some((content, metadata)), permit);
+        }
         let judgement = self.judge(site, name, bytes, None, true);
         survey.executing += usize::from(judgement.class.executes());
-        if self.parts.approvals.is_first_start() && judgement.class != ContentClass::Broken {
+        if self.is_baseline(site, name, brought, &status) && judgement.class != ContentClass::Broken {
             self.approve(&written, Origin::Baseline, judgement);
         } else if !self.settle_found(&written, judgement) {
             survey.held += 1;
+        }
+    }
+
+    /// Whether what was found belongs to what was there at the first start.
+    fn is_baseline(&self, site: &SiteDir, name: &OsStr, brought: Brought<'_>, status: &std::fs::Metadata) -> bool {
+        match brought {
+            Brought::Before => self.parts.approvals.is_first_start(),
+            Brought::BeforeStart => {
+                // The time of the last change is the kernel's: neither utimes(2) nor a rename makes a file older. That of
+                // a symbolic link is its own.
+                let target = if status.is_symlink() { self.follow(site, name) } else { None };
+                let target = target.map(|target| target.metadata());
+                let is_older = |status: &std::fs::Metadata| {
+                    let changed = u64::try_from(status.ctime()).map(Duration::from_secs);
+                    let start = self.discovery.first_start.and_then(|start| start.duration_since(UNIX_EPOCH).ok());
+                    // Whole seconds, one of them in between: the clock of files lags behind.
+                    changed.ok().zip(start).is_some_and(|(changed, start)| changed.as_secs() < start.as_secs())
+                };
+                is_older(status) && target.is_none_or(|target| target.is_ok_and(|status| is_older(&status)))
+            }
+            Brought::Found { .. } | Brought::By(_) => false,
         }
     }
 
@@ -208,12 +273,15 @@ impl Guard {
         match &site.guarded.role {
             Role::Site => {
                 // Before the look: what comes after it must be noticed.
-                self.vacant.add(site.guarded.path.clone());
-                drop(self.guard_sites());
+                if !self.discovery.covers(&site.guarded.path) {
+                    self.vacant.add(site.guarded.path.clone());
+                }
+                self.look_where_it_leads(&site.guarded.path);
+                self.guard_where_it_went(&site.dir);
             }
             Role::Inside { of, name } => {
                 if let Some(of) = self.parts.watch.sites.get(*of) {
-                    self.guard_subdirectory(&of, name, Some(&Author::unknown()));
+                    self.guard_subdirectory(&of, name, Brought::By(&Author::unknown()));
                 }
             }
             Role::Target { of } => self.target_lost(*of, &site.guarded.path),

@@ -574,11 +574,12 @@ impl Watch {
     /// Ends the watch over a directory that is gone or has been moved away.
     pub fn remove_site(&self, site: &SiteDir) {
         self.lock().tracker.forget_site(site.id);
-        self.sites.remove(site.id);
-        // Marks on a removed directory are gone already.
+        // Marks on a removed directory are gone already. As long as it is in the table nobody else takes it under guard,
+        // whose marks would go here.
         let _ = self.gate.unmark(Opens::Children, &site.dir);
         let _ = self.listing.unmark(Opens::Listing, &site.dir);
         let _ = self.group.unmark(Changes::Entries, &site.dir);
+        self.sites.remove(site.id);
     }
 
     fn queue(&self, state: &mut State, file: &FileId, site: SiteId, notice: Notice) {

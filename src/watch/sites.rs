@@ -195,7 +195,10 @@ impl Sites {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(site) = table.by_id.get_mut(id.0).and_then(Option::take) {
             table.by_file.remove(&site.file);
-            table.by_path.retain(|_, known| *known != id);
+            // Another directory may be known by that path by now.
+            if table.by_path.get(&site.guarded.path) == Some(&id) {
+                table.by_path.remove(&site.guarded.path);
+            }
         }
     }
 
@@ -221,9 +224,8 @@ impl Sites {
     /// The directories that are guarded because of this one.
     #[must_use]
     pub fn because_of(&self, id: SiteId) -> Vec<Arc<SiteDir>> {
-        let mut found = self.all();
-        found.retain(|site| site.guarded.role.of() == Some(id));
-        found
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.by_id.iter().flatten().filter(|site| site.guarded.role.of() == Some(id)).cloned().collect()
     }
 
     /// How many directories are guarded because of others.
@@ -231,6 +233,15 @@ impl Sites {
     pub fn count_because_of_others(&self) -> usize {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         table.by_id.iter().flatten().filter(|site| site.guarded.role != Role::Site).count()
+    }
+
+    /// Guarded directories, at most `count` of them, from a number on; with the number to go on from, 0 after the last.
+    #[must_use]
+    pub fn some(&self, from: usize, count: usize) -> (Vec<Arc<SiteDir>>, usize) {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let some: Vec<_> = table.by_id.iter().skip(from).flatten().take(count).cloned().collect();
+        let next = some.last().filter(|_| some.len() == count).map_or(0, |site| site.id.0 + 1);
+        (some, next)
     }
 
     /// Every guarded directory.

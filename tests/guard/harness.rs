@@ -36,6 +36,8 @@ pub(crate) struct Config {
     home: PathBuf,
     state: PathBuf,
     built_in: bool,
+    /// What is said of discovery.
+    discover: String,
 }
 
 impl Config {
@@ -52,6 +54,7 @@ impl Config {
             home: place.path().to_owned(),
             state: place.path().join("state"),
             built_in: false,
+            discover: "discover = false".to_owned(),
         }
     }
 
@@ -69,6 +72,7 @@ impl Config {
             home: home.to_owned(),
             state: home.join("state"),
             built_in: true,
+            discover: "discover = false".to_owned(),
         }
     }
 
@@ -93,6 +97,14 @@ impl Config {
     #[allow(dead_code, reason = "only the race needs it")]
     pub(crate) fn limit(mut self, limit: Duration) -> Config {
         self.limit = limit;
+        self
+    }
+
+    /// Guard also what is found below these directories. File systems that hold one of them are watched as a whole: they
+    /// have to be the test's own.
+    #[allow(dead_code, reason = "for those that have file systems of their own")]
+    pub(crate) fn discover(mut self, below: &[&Path]) -> Config {
+        self.discover = format!("discover = true\ndiscover_below = {below:?}");
         self
     }
 
@@ -146,10 +158,11 @@ impl Config {
             format!("sites = {:?}\nmax_size = \"1MiB\"", self.sites)
         };
         let text = format!(
-            "include_default = {include_default}\nmode = {mode:?}\n[protect]\n{sites}\n\
+            "include_default = {include_default}\nmode = {mode:?}\n[protect]\n{discover}\n{sites}\n\
              [failure]\nbudget_ms = {budget}\n[log]\nsyslog = false\njson = {events:?}\n[state]\ndir = {state:?}\n{rules}",
             include_default = self.include_default,
             mode = self.mode,
+            discover = self.discover,
             budget = self.budget_ms,
             events = self.events(),
             state = self.state,

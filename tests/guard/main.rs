@@ -3,6 +3,7 @@
 //! - `ways`: the table of attacks; `attacks`: what each of them is put through
 //! - `writers`: who may write, may: pip, dpkg, uv, and their impostors
 //! - `held`: what permitted writers bring beyond their rule; `lost`: guarded directories that are moved away or removed
+//! - `discovery`: site directories that nobody has named
 //! - `identity`: who poses as a permitted program; `forgery`: in a user namespace; `programs`: as what an interpreter
 //!   runs; `injection`: honest programs that run somebody else's code
 //! - `state`: baseline, restart, damage
@@ -18,6 +19,7 @@
 
 mod attacks;
 mod commands;
+mod discovery;
 mod forgery;
 mod harness;
 mod held;

@@ -124,7 +124,7 @@ fn faults_of_all_files_are_reported() {
 fn keys_that_would_do_nothing_are_refused() {
     for (text, line) in [
         ("customise = true", 1),
-        ("\n[protect]\ndiscover = true", 3),
+        ("\n[protect]\ndiscovery = true", 3),
         ("[protect]\ncontainers = false", 2),
         ("[response]\non_violation = \"deny\"", 1),
     ] {
