@@ -1,5 +1,7 @@
 //! The local file systems, as `/proc/self/mountinfo` tells them (proc(5)), and the directory behind a handle.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::ffi::OsString;
 use std::fs::{self, File};
 use std::io;
@@ -156,13 +158,15 @@ impl Scope {
 pub struct Mounts {
     scope: Scope,
     anchors: Vec<Anchor>,
+    /// Roots that are open, by mount, until [`Mounts::release`].
+    open: HashMap<u32, File>,
 }
 
 impl Mounts {
     /// Those on which directories of the scope can lie. Nothing is read before [`Mounts::refresh`].
     #[must_use]
     pub fn of_scope(scope: Scope) -> Self {
-        Mounts { scope, anchors: Vec::new() }
+        Mounts { scope, anchors: Vec::new(), open: HashMap::new() }
     }
 
     /// Reads them again. Those that are new, each with its root directory. No descriptor is kept: one would keep the
@@ -208,21 +212,37 @@ impl Mounts {
         self.anchors.iter().filter(move |anchor| anchor.fsid == fsid)
     }
 
-    /// Opens the directory behind a handle `O_PATH`, with the path under which everybody finds it.
+    /// Opens the directory behind a handle `O_PATH`.
     ///
     /// # Errors
     /// EOPNOTSUPP where the file system's handles cannot be opened (overlayfs), ESTALE where it is gone, ENOENT where it
-    /// cannot be reached by a path.
-    pub fn reach(&self, dir: &FileId) -> io::Result<(OwnedFd, PathBuf)> {
+    /// cannot be reached from the daemon's root.
+    pub fn reach(&mut self, dir: &FileId) -> io::Result<OwnedFd> {
         let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for anchor in self.of(dir.fsid) {
-            let opened = anchor.mount.open().and_then(|root| dir.open(root, libc::O_PATH | libc::O_DIRECTORY));
-            match opened.and_then(|opened| path_of(&opened).map(|path| (opened, path))) {
-                Ok(reached) => return Ok(reached),
+        for anchor in self.anchors.iter().filter(|anchor| anchor.fsid == dir.fsid) {
+            let root = match self.open.entry(anchor.mount.id) {
+                Entry::Occupied(root) => root.into_mut(),
+                Entry::Vacant(none) => match anchor.mount.open() {
+                    Ok(root) => none.insert(root),
+                    Err(error) => {
+                        last = error;
+                        continue;
+                    }
+                },
+            };
+            match dir.open(root, libc::O_PATH | libc::O_DIRECTORY) {
+                // A mount that shows only a part of the file system may not show this one.
+                Ok(opened) if anchor.mount.root == Path::new("/") || path_of(&opened).is_ok() => return Ok(opened),
+                Ok(_) => {}
                 Err(error) => last = error,
             }
         }
         Err(last)
+    }
+
+    /// Closes what was opened for [`Mounts::reach`]: it keeps file systems from being unmounted.
+    pub fn release(&mut self) {
+        self.open.clear();
     }
 }
 

@@ -9,7 +9,7 @@
 //! Groups and threads of their own: whatever is made or moved elsewhere, and however slow its disk is, no decision waits
 //! for it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, VecDeque};
 use std::ffi::OsString;
 use std::fs;
 use std::io;
@@ -53,9 +53,11 @@ const TURN: Duration = Duration::from_millis(10);
 const DEPTH: usize = 64;
 /// More directories than a disk has that can be searched in a day.
 const DIRECTORIES: usize = 100_000_000;
+/// Moved directories that wait to be looked below.
+const MOVED: usize = 16_384;
 /// Searches that wait.
 const SEARCHES: usize = 1024;
-/// The shortest time between two searches of a file system whose handles cannot be opened.
+/// The shortest time between two searches of a file system because something on it could not be looked at.
 const REST: Duration = Duration::from_secs(5);
 /// How often paths that are gone are forgotten.
 const FORGET: Duration = Duration::from_secs(600);
@@ -68,6 +70,7 @@ pub(super) struct Discovery {
     work: Mutex<Work>,
     wake: EventFd,
     is_begun: AtomicBool,
+    is_searching: AtomicBool,
     have_mounts_changed: AtomicBool,
     /// Directories that are guarded from now on, for their ways.
     guarded: Sender<PathBuf>,
@@ -86,14 +89,17 @@ struct Work {
     mounts: Mounts,
     ways: Ways,
     buffer: Vec<u8>,
-    /// File systems whose handles cannot be opened, and on which directories were made: to be searched from then on, the
-    /// last search being long enough ago.
-    blind: HashMap<u64, Blind>,
+    /// When its queue was last known to be empty.
+    emptied: Instant,
+    /// Moved directories that have not been looked below yet.
+    moved: VecDeque<FileId>,
+    /// File systems on which something happened that could not be looked at: on overlayfs handles cannot be opened.
+    unseen: HashMap<u64, Unseen>,
 }
 
-/// What is known of a file system whose handles cannot be opened.
+/// Whether a file system is to be searched, and when it was searched last for that.
 #[derive(Clone, Copy, Debug, Default)]
-struct Blind {
+struct Unseen {
     is_due: bool,
     searched: Option<Instant>,
 }
@@ -134,11 +140,14 @@ impl Discovery {
                 mounts: Mounts::of_scope(scope.clone().unwrap_or_default()),
                 ways: Ways::new(globs)?,
                 buffer: Vec::new(),
-                blind: HashMap::new(),
+                emptied: Instant::now(),
+                moved: VecDeque::new(),
+                unseen: HashMap::new(),
             }),
             scope,
             wake: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
             is_begun: AtomicBool::new(false),
+            is_searching: AtomicBool::new(false),
             have_mounts_changed: AtomicBool::new(false),
             guarded,
             news,
@@ -214,7 +223,8 @@ impl Guard {
                 self.look_at_mounts(work, Since::Later);
             }
             self.read_directories(work);
-            self.search_the_blind(work);
+            self.look_below_moved(work);
+            self.search_unseen(work);
             for path in discovery.news.try_iter() {
                 work.ways.add(&path);
                 self.look_where_it_leads(&path); // what came before the way was watched
@@ -230,16 +240,18 @@ impl Guard {
 
     fn wait_for_discoveries(&self) {
         let discovery = &self.discovery;
-        let wait = if discovery.unfinished().is_empty() { HEARTBEAT } else { AGAIN };
-        let wait = PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO);
+        let mut wait = if discovery.unfinished().is_empty() { HEARTBEAT } else { AGAIN };
         let own = [discovery.wake.as_fd(), self.stop.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         if !discovery.is_begun.load(Ordering::Acquire) {
-            let _ = poll(&mut own.clone(), wait);
+            let _ = poll(&mut own.clone(), PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO));
             return;
         }
         let work = discovery.work();
+        if !work.moved.is_empty() {
+            wait = Duration::ZERO;
+        }
         let told = [work.group.as_fd(), work.ways.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-        let _ = poll(&mut [own, told].concat(), wait);
+        let _ = poll(&mut [own, told].concat(), PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO));
     }
 
     /// Marks the file systems that are new, and has them searched.
@@ -273,10 +285,14 @@ impl Guard {
         }
     }
 
+    /// Reads which directories were made and moved. Those that have the name of one, or of a directory that has one in it,
+    /// come first; moved ones are many in a storm, and are left for [`Guard::look_below_moved`].
     fn read_directories(&self, work: &mut Work) {
         let (mut told, mut is_lost) = (Vec::new(), false);
-        let mut due = work.group.queued().unwrap_or(0);
-        let after = Instant::now();
+        let after = work.emptied;
+        let before = Instant::now();
+        let queued = work.group.queued().unwrap_or(0);
+        let mut due = queued;
         while due > 0 {
             let read = work.group.read(&mut work.buffer, |event, pidfd| {
                 is_lost |= event.mask & libc::FAN_Q_OVERFLOW != 0;
@@ -284,62 +300,99 @@ impl Guard {
             });
             due = read.ok().filter(|read| *read > 0).map_or(0, |read| due.saturating_sub(read));
         }
-        // Moved again and again, it is where it is now.
-        let mut seen = HashSet::new();
-        told.reverse();
-        told.retain(|told| seen.insert(told.dir));
-        told.reverse();
+        let then = if queued == 0 { before } else { Instant::now() };
+        if queued == 0 || work.group.queued().is_ok_and(|queued| queued == 0) {
+            work.emptied = then;
+        }
         for told in &told {
             self.look_at(work, told);
         }
         if is_lost {
-            self.parts.counters.failed(Failure::WatchOverflow);
-            for anchor in work.mounts.all().to_vec() {
-                self.search_mount(work, &anchor, Since::Later);
-            }
+            self.search_everything(work);
         }
+        work.mounts.release();
+    }
+
+    /// Too much has happened to be looked at one by one.
+    fn search_everything(&self, work: &mut Work) {
+        self.parts.counters.failed(Failure::WatchOverflow);
+        let all: Vec<u64> = work.mounts.all().iter().map(|anchor| anchor.fsid).collect();
+        all.into_iter().for_each(|fsid| work.unseen.entry(fsid).or_default().is_due = true);
     }
 
     /// A directory was made or moved that may be a site directory, or may have one in it.
     fn look_at(&self, work: &mut Work, told: &Told) {
-        let (dir, path) = match work.mounts.reach(&told.dir) {
-            Ok(reached) => reached,
-            Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                work.blind.entry(told.dir.fsid).or_default().is_due = true;
-                return;
+        if is_site_name(&told.name) || is_library(&told.name) {
+            match work.mounts.reach(&told.dir) {
+                Ok(dir) if is_site_name(&told.name) => {
+                    self.guard_found(&dir, Brought::Found { maker: Some(&told.author) });
+                }
+                Ok(dir) => self.watch_library(work, &dir),
+                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                    work.unseen.entry(told.dir.fsid).or_default().is_due = true;
+                }
+                Err(_) => {} // gone again
             }
-            Err(_) => return, // gone again
-        };
-        if is_site_name(&told.name) {
-            self.guard_found(&dir, Brought::Found { maker: Some(&told.author) });
-        } else if told.is_moved {
-            self.glance_below(dir);
         }
-        if is_library(&told.name) {
-            for name in ["site-packages", "dist-packages"] {
-                let path = path.join(name);
+        if told.is_moved && !is_site_name(&told.name) {
+            // Moved again and again, it is where it is now.
+            if work.moved.back() != Some(&told.dir) {
+                work.moved.push_back(told.dir);
+            }
+            if work.moved.len() > MOVED {
+                work.moved.clear();
+                self.search_everything(work);
+            }
+        }
+    }
+
+    /// A link called site-packages in there nobody tells of.
+    fn watch_library(&self, work: &mut Work, dir: &OwnedFd) {
+        let Ok(path) = path_of(dir) else { return };
+        for name in ["site-packages", "dist-packages"] {
+            let path = path.join(name);
+            if self.discovery.covers(&path) && !is_inside_site(&path) {
                 work.ways.add(&path);
                 self.look_where_it_leads(&path);
             }
         }
     }
 
-    /// The file systems that tell of directories by handles that cannot be opened (overlayfs) are searched.
-    fn search_the_blind(&self, work: &mut Work) {
-        let is_due = |blind: &Blind| blind.is_due && blind.searched.is_none_or(|at| at.elapsed() >= REST);
-        let due: Vec<u64> = work.blind.iter().filter(|(_, blind)| is_due(blind)).map(|(fsid, _)| *fsid).collect();
+    /// Looks below the directories that were moved, for a while.
+    fn look_below_moved(&self, work: &mut Work) {
+        let until = Instant::now() + GLANCE;
+        while Instant::now() < until {
+            let Some(moved) = work.moved.pop_front() else { break };
+            match work.mounts.reach(&moved) {
+                Ok(dir) => self.glance_below(dir, until),
+                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
+                    work.unseen.entry(moved.fsid).or_default().is_due = true;
+                }
+                Err(_) => {} // gone again
+            }
+        }
+        work.mounts.release();
+    }
+
+    /// Searches the file systems on which something happened that could not be looked at, each not too often.
+    fn search_unseen(&self, work: &mut Work) {
+        if self.discovery.is_searching.load(Ordering::Acquire) || !self.discovery.quests.is_empty() {
+            return; // what is made meanwhile is looked for after that
+        }
+        let is_due = |unseen: &Unseen| unseen.is_due && unseen.searched.is_none_or(|at| at.elapsed() >= REST);
+        let due: Vec<u64> = work.unseen.iter().filter(|(_, unseen)| is_due(unseen)).map(|(fsid, _)| *fsid).collect();
         for fsid in due {
-            work.blind.insert(fsid, Blind { is_due: false, searched: Some(Instant::now()) });
-            if let Some(anchor) = work.mounts.of(fsid).next().cloned() {
+            work.unseen.insert(fsid, Unseen { is_due: false, searched: Some(Instant::now()) });
+            for anchor in work.mounts.of(fsid).cloned().collect::<Vec<_>>() {
                 self.search_mount(work, &anchor, Since::Later);
             }
         }
     }
 
     /// What a moved directory has in it came with it. A large one is left to the thread that searches.
-    fn glance_below(&self, dir: OwnedFd) {
+    fn glance_below(&self, dir: OwnedFd, until: Instant) {
         let Ok(mut search) = Search::below(&dir, Limits { depth: DEPTH, directories: DIRECTORIES }) else { return };
-        let is_more = search.go_on(Instant::now() + GLANCE, |found| self.guard_what(found, Since::Later));
+        let is_more = search.go_on(until, |found| self.guard_what(found, Since::Later));
         if is_more {
             self.search(dir, Since::Later);
         }
@@ -425,7 +478,11 @@ impl Guard {
             match self.stop.receive(&self.discovery.quests, HEARTBEAT) {
                 None => {}
                 Some(Quest::Interpreters) => self.ask_interpreters(),
-                Some(Quest::Below(dir, since)) => self.search_below(&dir, since),
+                Some(Quest::Below(dir, since)) => {
+                    self.discovery.is_searching.store(true, Ordering::Release);
+                    self.search_below(&dir, since);
+                    self.discovery.is_searching.store(false, Ordering::Release);
+                }
             }
         }
     }
