@@ -278,7 +278,8 @@ mod tests {
 
     #[test]
     fn which_mounts_hold_or_lie_below_a_directory() {
-        let all = [mount(1, "/", "ext4"), mount(2, "/srv", "xfs"), mount(3, "/srv/data", "ext4"), mount(4, "/srv", "btrfs")];
+        let all =
+            [mount(1, "/", "ext4"), mount(2, "/srv", "xfs"), mount(3, "/srv/data", "ext4"), mount(4, "/srv", "btrfs")];
         let of = |below: &[&str]| {
             let scope = Scope::new(below.iter().map(PathBuf::from).collect(), &["/srv/*/x".to_owned()]).unwrap();
             all.iter().filter(|mount| mount.concerns(&scope, &all)).map(|mount| mount.id).collect::<Vec<_>>()

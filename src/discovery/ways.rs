@@ -169,7 +169,9 @@ impl Ways {
     fn follow_name(&mut self, glob: usize, part: usize, path: &Path, links: usize, found: &mut Vec<PathBuf>) {
         let Ok(metadata) = fs::symlink_metadata(path) else { return };
         if metadata.is_symlink() {
-            if links < MAX_LINKS && let Some(target) = self.watch_link(path) {
+            if links < MAX_LINKS
+                && let Some(target) = self.watch_link(path)
+            {
                 self.follow_from(glob, part + 1, &target, links + 1, found);
             }
         } else if metadata.is_dir() {
@@ -191,7 +193,7 @@ impl Ways {
                 self.is_full = true;
                 return true;
             }
-            if self.group.mark(Changes::Names, &file).is_err() {
+            if self.group.mark(Changes::Newcomers, &file).is_err() {
                 return true; // no handles: nothing tells of it, and it can be looked at all the same
             }
         }
@@ -215,7 +217,7 @@ impl Ways {
                 if !self.names.contains_key(&key) {
                     if self.names.len() >= MAX_NAMES {
                         self.is_full = true;
-                    } else if self.group.mark(Changes::Names, &file).is_ok() {
+                    } else if self.group.mark(Changes::Newcomers, &file).is_ok() {
                         self.names.insert(key, Name { path: number, part: u32::try_from(part).unwrap_or(u32::MAX) });
                         is_new = true;
                     }

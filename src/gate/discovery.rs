@@ -37,9 +37,9 @@ use crate::discovery::{
 };
 use crate::fanotify::group::fd_link;
 use crate::fanotify::wire::Info;
-use crate::fanotify::{FileId, NotificationGroup, Pidfd};
+use crate::fanotify::{Changes, FileId, NotificationGroup, Pidfd};
 use crate::model::Failure;
-use crate::watch::Author;
+use crate::watch::{Author, Lane};
 
 /// How often it is looked whether it is over.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -55,10 +55,14 @@ const DEPTH: usize = 64;
 const DIRECTORIES: usize = 100_000_000;
 /// Moved directories that wait to be looked below.
 const MOVED: usize = 16_384;
+/// How often the queue is read before the other things are looked at.
+const TURNS: usize = 8;
 /// Searches that wait.
 const SEARCHES: usize = 1024;
 /// The shortest time between two searches of a file system because something on it could not be looked at.
 const REST: Duration = Duration::from_secs(5);
+/// The queue of the executions by which makers are told from those who became them: each has them all.
+const TOLD_IN: Lane = Lane::System;
 /// How often paths that are gone are forgotten.
 const FORGET: Duration = Duration::from_secs(600);
 
@@ -67,6 +71,8 @@ const FORGET: Duration = Duration::from_secs(600);
 pub(super) struct Discovery {
     /// Nothing outside of it is found; `None` where only the policy's directories are guarded.
     scope: Option<Scope>,
+    /// Tells of directories, and of the executions of programs that may make them.
+    group: NotificationGroup,
     work: Mutex<Work>,
     wake: EventFd,
     is_begun: AtomicBool,
@@ -85,7 +91,6 @@ pub(super) struct Discovery {
 
 #[derive(Debug)]
 struct Work {
-    group: NotificationGroup,
     mounts: Mounts,
     ways: Ways,
     buffer: Vec<u8>,
@@ -135,8 +140,8 @@ impl Discovery {
         let (guarded, news) = unbounded();
         let (searches, quests) = bounded(SEARCHES);
         Ok(Discovery {
+            group: NotificationGroup::new()?,
             work: Mutex::new(Work {
-                group: NotificationGroup::new()?,
                 mounts: Mounts::of_scope(scope.clone().unwrap_or_default()),
                 ways: Ways::new(globs)?,
                 buffer: Vec::new(),
@@ -168,6 +173,13 @@ impl Discovery {
     pub(super) fn watch_way(&self, path: PathBuf) {
         let _ = self.guarded.send(path); // the other end is part of the same struct
         self.wake();
+    }
+
+    /// Has the executions of a program told of here, too: they must be told before what the program makes.
+    pub(super) fn watch_program(&self, file: &fs::File) {
+        if self.scope.is_some() {
+            let _ = self.group.mark(Changes::Execution, file); // then what it makes is nobody's
+        }
     }
 
     pub(super) fn wake(&self) {
@@ -250,7 +262,7 @@ impl Guard {
         if !work.moved.is_empty() {
             wait = Duration::ZERO;
         }
-        let told = [work.group.as_fd(), work.ways.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+        let told = [discovery.group.as_fd(), work.ways.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         let _ = poll(&mut [own, told].concat(), PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO));
     }
 
@@ -261,7 +273,7 @@ impl Guard {
             Err(error) => return self.failed(Failure::Mark, "/proc/self/mountinfo".into(), &error.to_string()),
         };
         for (anchor, root) in new {
-            if let Err(error) = work.group.mark_new_directories(&root) {
+            if let Err(error) = self.discovery.group.mark_new_directories(&root) {
                 let message = format!("new site directories on it are not noticed ({}): {error}", anchor.mount.kind);
                 self.failed(Failure::Mark, anchor.mount.point.clone(), &message);
             }
@@ -288,27 +300,28 @@ impl Guard {
     /// Reads which directories were made and moved. Those that have the name of one, or of a directory that has one in it,
     /// come first; moved ones are many in a storm, and are left for [`Guard::look_below_moved`].
     fn read_directories(&self, work: &mut Work) {
-        let (mut told, mut is_lost) = (Vec::new(), false);
-        let after = work.emptied;
-        let before = Instant::now();
-        let queued = work.group.queued().unwrap_or(0);
-        let mut due = queued;
-        while due > 0 {
-            let read = work.group.read(&mut work.buffer, |event, pidfd| {
-                is_lost |= event.mask & libc::FAN_Q_OVERFLOW != 0;
-                told.extend(told_by(event, pidfd, after));
-            });
-            due = read.ok().filter(|read| *read > 0).map_or(0, |read| due.saturating_sub(read));
-        }
-        let then = if queued == 0 { before } else { Instant::now() };
-        if queued == 0 || work.group.queued().is_ok_and(|queued| queued == 0) {
-            work.emptied = then;
-        }
-        for told in &told {
-            self.look_at(work, told);
-        }
-        if is_lost {
-            self.search_everything(work);
+        let group = &self.discovery.group;
+        for _ in 0..TURNS {
+            // An execution that was told before this is no sign of a maker that became a permitted program afterwards.
+            let is_drained = self.parts.watch.drain(TOLD_IN);
+            let now = Instant::now();
+            let mut due = group.queued().unwrap_or(0);
+            if due == 0 {
+                work.emptied = if is_drained { now } else { work.emptied };
+                break;
+            }
+            let (mut told, mut is_lost) = (Vec::new(), false);
+            while due > 0 {
+                let read = group.read(&mut work.buffer, |event, pidfd| {
+                    is_lost |= event.mask & libc::FAN_Q_OVERFLOW != 0;
+                    told.extend(told_by(event, pidfd, work.emptied));
+                });
+                due = read.ok().filter(|read| *read > 0).map_or(0, |read| due.saturating_sub(read));
+            }
+            told.iter().for_each(|told| self.look_at(work, told));
+            if is_lost {
+                self.search_everything(work);
+            }
         }
         work.mounts.release();
     }
@@ -440,7 +453,7 @@ impl Guard {
             if site.file == dir {
                 return;
             }
-            self.parts.watch.tell_lost(site.id);
+            self.parts.watch.tell_lost(&site);
         }
         if self.parts.watch.sites.by_file(&dir).is_none() && !is_vital(&target) {
             self.guard_path(&target, Brought::Found { maker: None });
@@ -546,7 +559,7 @@ fn told_by(event: &crate::fanotify::wire::Event<'_>, pidfd: Option<OwnedFd>, aft
         return None;
     }
     let pidfd = pidfd.map(|pidfd| Arc::new(Pidfd::from(pidfd)));
-    let author = Author { pid: event.pid.cast_unsigned(), pidfd, read: Instant::now(), after };
+    let author = Author { pid: event.pid.cast_unsigned(), pidfd, read: Instant::now(), after, lane: TOLD_IN };
     Some(Told { dir, name: name.to_owned(), is_moved, author })
 }
 

@@ -84,7 +84,7 @@ impl Guard {
             let Ok(entry) = site.open(&name, OFlag::O_PATH).map(std::fs::File::from) else { continue };
             let (Ok(file), Ok(metadata)) = (FileId::of(&entry), entry.metadata()) else { continue };
             // Told of by now: it was there before the gate stood.
-            self.parts.watch.drain();
+            self.parts.watch.drain(site.lane);
             let known = self.parts.watch.tracker().get(&file).cloned();
             let is_new = known.is_some_and(|known| known.fresh && known.permit.is_none() && !known.approved);
             if !metadata.is_file() || !is_new {

@@ -31,6 +31,7 @@ mod desk;
 mod discovery;
 mod found;
 mod judgement;
+mod linked;
 mod pair;
 mod parked;
 mod places;
@@ -59,11 +60,11 @@ use crate::audit::{Audit, Counters};
 use crate::config::FailureTable;
 use crate::content::KnownFiles;
 use crate::discovery::Scope;
-use crate::fanotify::{FileId, PermissionEvent, PermissionGroup};
+use crate::fanotify::{FileId, PermissionEvent};
 use crate::model::{Mode, StartupNames};
 use crate::policy::Policy;
 use crate::resolve::{OpenedAs, Resolver};
-use crate::watch::{Notice, Quarantine, Watch};
+use crate::watch::{Lane, Notice, PerLane, Quarantine, Watch};
 use awaiting::Awaiting;
 use discovery::Discovery;
 use parked::Parked;
@@ -103,14 +104,10 @@ pub struct Parts {
     pub generation: Arc<str>,
     /// Larger files are never approved; bytes.
     pub max_size: u64,
-    /// Opens of direct children of site directories and of tracked files.
-    pub gate: Arc<PermissionGroup>,
-    /// Opens of the site directories themselves.
-    pub listing: Arc<PermissionGroup>,
-    /// What comes and goes there.
+    /// The site directories, what is opened in them, and what comes and goes there.
     pub watch: Watch,
     /// What the watch tells.
-    pub notices: Receiver<Notice>,
+    pub notices: PerLane<Receiver<Notice>>,
     /// Which bytes are fine.
     pub approvals: Approvals,
     /// Where denied newcomers go.
@@ -133,18 +130,19 @@ pub struct Guard {
     vacant: Vacant,
     discovery: Discovery,
     known: KnownFiles,
-    work: Sender<Arc<Waiting>>,
-    queue: Receiver<Arc<Waiting>>,
+    work: PerLane<Sender<Arc<Waiting>>>,
+    queue: PerLane<Receiver<Arc<Waiting>>>,
     deadlines: Sender<Weak<Waiting>>,
     overdue: Receiver<Weak<Waiting>>,
-    listers: Sender<u32>,
-    listed: Receiver<u32>,
+    listers: Sender<(u32, Lane)>,
+    listed: Receiver<(u32, Lane)>,
     stop: Stop,
 }
 
 /// An opener whose answer was not given at once.
 #[derive(Debug)]
 struct Waiting {
+    lane: Lane,
     event: PermissionEvent,
     received: Instant,
     due: Instant,
@@ -158,6 +156,8 @@ struct Waiting {
 enum Purpose {
     /// It may have opened a startup file as such.
     Startup,
+    /// It has opened what a symbolic link of a startup name leads to, by that link or by the file's own name.
+    Target,
     /// It has opened a startup file, but only through another hard link.
     OtherLink,
     /// It wants to list the directory.
@@ -172,7 +172,8 @@ impl Guard {
     /// # Errors
     /// No descriptor or fanotify group is left (EMFILE, ENFILE), or /proc is not there.
     pub fn new(parts: Parts) -> io::Result<Arc<Self>> {
-        let (work, queue) = bounded(QUEUE);
+        let queues = PerLane::new(|_| bounded(QUEUE));
+        let (work, queue) = (PerLane::new(|lane| queues[lane].0.clone()), PerLane::new(|lane| queues[lane].1.clone()));
         let (deadlines, overdue) = bounded(DEADLINES);
         let (listers, listed) = bounded(LISTERS);
         let is_first_start = parts.approvals.is_first_start();
@@ -220,6 +221,7 @@ impl Guard {
         self.parts.resolver.refresh(|file, program| {
             // Where it cannot be told, its renames are nobody's (see `author`).
             let _ = self.parts.watch.watch_program(program, file);
+            self.discovery.watch_program(file);
         });
     }
 
@@ -230,7 +232,7 @@ impl Guard {
 
     /// Forgets files that lost their startup name a while ago, unless an opener of one may still be unread.
     fn purge(&self) {
-        if self.parts.gate.is_empty() {
+        if Lane::ALL.iter().all(|lane| self.parts.watch.groups(*lane).gate.is_empty()) {
             self.parts.watch.purge();
         }
     }
@@ -239,7 +241,8 @@ impl Guard {
     pub fn stop(&self) {
         self.stop.now();
         // Without the groups the kernel lets every opener through that waits now or comes later.
-        for group in [&self.parts.gate, &self.parts.listing] {
+        let groups = Lane::ALL.map(|lane| self.parts.watch.groups(lane));
+        for group in groups.iter().flat_map(|groups| [&groups.gate, &groups.listing]) {
             if group.release().is_err() {
                 std::process::abort(); // the end of the process ends the groups, too
             }

@@ -73,7 +73,7 @@ impl Guard {
             let (some, after) = self.parts.watch.sites.some(next, AT_ONCE);
             next = after;
             for site in some.iter().filter(|site| !is_in_its_place(site)) {
-                self.parts.watch.tell_lost(site.id);
+                self.parts.watch.tell_lost(site);
             }
             if self.vacant.take_filled() {
                 self.parts.watch.tell_filled();

@@ -539,7 +539,10 @@ fn many_site_directories() {
         let mut guard = ground.config().sites(sites).home("many").start();
         let ready = begun.elapsed();
         assert!(is_guarded(&site(0)) && is_guarded(&site(count - 1)));
-        println!("{count} site directories: ready after {ready:?}, {} KiB resident, {little} KiB before", memory(&guard));
+        println!(
+            "{count} site directories: ready after {ready:?}, {} KiB resident, {little} KiB before",
+            memory(&guard)
+        );
         let begun = Instant::now();
         fs::remove_dir_all(ground.open.join("many")).unwrap();
         let new = site(0);
