@@ -234,6 +234,10 @@ impl Mounts {
                 // A mount that shows only a part of the file system may not show this one.
                 Ok(opened) if anchor.mount.root == Path::new("/") || path_of(&opened).is_ok() => return Ok(opened),
                 Ok(_) => {}
+                // What cannot be decoded is told as if it were gone (`exportfs_decode_fh_raw`, Linux 6.18).
+                Err(error) if error.raw_os_error() == Some(libc::ESTALE) && anchor.mount.kind == "overlay" => {
+                    last = io::Error::from_raw_os_error(libc::EOPNOTSUPP);
+                }
                 Err(error) => last = error,
             }
         }

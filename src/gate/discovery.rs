@@ -16,7 +16,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -55,12 +55,16 @@ const DEPTH: usize = 64;
 const DIRECTORIES: usize = 100_000_000;
 /// Moved directories that wait to be looked below.
 const MOVED: usize = 16_384;
+/// Ways that are taken up before the queue is looked at again.
+const AT_ONCE: usize = 16;
 /// How often the queue is read before the other things are looked at.
 const TURNS: usize = 8;
 /// Searches that wait.
 const SEARCHES: usize = 1024;
-/// The shortest time between two searches of a file system because something on it could not be looked at.
-const REST: Duration = Duration::from_secs(5);
+/// The shortest time between two searches of a file system because something on it could not be looked at; or so many
+/// times as long as the last search took.
+const REST: Duration = Duration::from_millis(500);
+const REST_FACTOR: u32 = 9;
 /// The queue of the executions by which makers are told from those who became them: each has them all.
 const TOLD_IN: Lane = Lane::System;
 /// How often paths that are gone are forgotten.
@@ -77,6 +81,7 @@ pub(super) struct Discovery {
     wake: EventFd,
     is_begun: AtomicBool,
     is_searching: AtomicBool,
+    search_took_ms: AtomicU64,
     have_mounts_changed: AtomicBool,
     /// Directories that are guarded from now on, for their ways.
     guarded: Sender<PathBuf>,
@@ -153,6 +158,7 @@ impl Discovery {
             wake: EventFd::from_flags(EfdFlags::EFD_CLOEXEC | EfdFlags::EFD_NONBLOCK)?,
             is_begun: AtomicBool::new(false),
             is_searching: AtomicBool::new(false),
+            search_took_ms: AtomicU64::new(0),
             have_mounts_changed: AtomicBool::new(false),
             guarded,
             news,
@@ -237,7 +243,7 @@ impl Guard {
             self.read_directories(work);
             self.look_below_moved(work);
             self.search_unseen(work);
-            for path in discovery.news.try_iter() {
+            for path in discovery.news.try_iter().take(AT_ONCE) {
                 work.ways.add(&path);
                 self.look_where_it_leads(&path); // what came before the way was watched
             }
@@ -259,7 +265,7 @@ impl Guard {
             return;
         }
         let work = discovery.work();
-        if !work.moved.is_empty() {
+        if !work.moved.is_empty() || !discovery.news.is_empty() {
             wait = Duration::ZERO;
         }
         let told = [discovery.group.as_fd(), work.ways.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
@@ -392,7 +398,9 @@ impl Guard {
         if self.discovery.is_searching.load(Ordering::Acquire) || !self.discovery.quests.is_empty() {
             return; // what is made meanwhile is looked for after that
         }
-        let is_due = |unseen: &Unseen| unseen.is_due && unseen.searched.is_none_or(|at| at.elapsed() >= REST);
+        let took = Duration::from_millis(self.discovery.search_took_ms.load(Ordering::Acquire));
+        let rest = REST.max(took.saturating_mul(REST_FACTOR));
+        let is_due = |unseen: &Unseen| unseen.is_due && unseen.searched.is_none_or(|at| at.elapsed() >= rest);
         let due: Vec<u64> = work.unseen.iter().filter(|(_, unseen)| is_due(unseen)).map(|(fsid, _)| *fsid).collect();
         for fsid in due {
             work.unseen.insert(fsid, Unseen { is_due: false, searched: Some(Instant::now()) });
@@ -514,8 +522,10 @@ impl Guard {
         {
             self.stop.sleep(TURN);
         }
+        let took = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.discovery.search_took_ms.store(took, Ordering::Release);
         if since == Since::Start {
-            let said = format!("searched for site directories: {found} in {} ms", begun.elapsed().as_millis());
+            let said = format!("searched for site directories: {found} in {took} ms");
             self.parts.audit.record(self.note(Action::Search, path).saying(said));
         }
     }
