@@ -215,8 +215,7 @@ impl Mounts {
     /// Opens the directory behind a handle `O_PATH`.
     ///
     /// # Errors
-    /// EOPNOTSUPP where the file system's handles cannot be opened (overlayfs), ESTALE where it is gone, ENOENT where it
-    /// cannot be reached from the daemon's root.
+    /// ESTALE where it is gone, ENOENT where it cannot be reached from the daemon's root.
     pub fn reach(&mut self, dir: &FileId) -> io::Result<OwnedFd> {
         let mut last = io::Error::from(io::ErrorKind::NotFound);
         for anchor in self.anchors.iter().filter(|anchor| anchor.fsid == dir.fsid) {
@@ -234,10 +233,6 @@ impl Mounts {
                 // A mount that shows only a part of the file system may not show this one.
                 Ok(opened) if anchor.mount.root == Path::new("/") || path_of(&opened).is_ok() => return Ok(opened),
                 Ok(_) => {}
-                // What cannot be decoded is told as if it were gone (`exportfs_decode_fh_raw`, Linux 6.18).
-                Err(error) if error.raw_os_error() == Some(libc::ESTALE) && anchor.mount.kind == "overlay" => {
-                    last = io::Error::from_raw_os_error(libc::EOPNOTSUPP);
-                }
                 Err(error) => last = error,
             }
         }

@@ -61,10 +61,9 @@ const AT_ONCE: usize = 16;
 const TURNS: usize = 8;
 /// Searches that wait.
 const SEARCHES: usize = 1024;
-/// The shortest time between two searches of a file system because something on it could not be looked at; or so many
-/// times as long as the last search took.
+/// The shortest time between two searches of a file system; or so many times as long as the last search took.
 const REST: Duration = Duration::from_millis(500);
-const REST_FACTOR: u32 = 9;
+const REST_FACTOR: u32 = 50;
 /// The queue of the executions by which makers are told from those who became them: each has them all.
 const TOLD_IN: Lane = Lane::System;
 /// How often paths that are gone are forgotten.
@@ -103,7 +102,7 @@ struct Work {
     emptied: Instant,
     /// Moved directories that have not been looked below yet.
     moved: VecDeque<FileId>,
-    /// File systems on which something happened that could not be looked at: on overlayfs handles cannot be opened.
+    /// File systems on which too much happened to be looked at one by one, or of which nothing is told.
     unseen: HashMap<u64, Unseen>,
 }
 
@@ -111,6 +110,8 @@ struct Work {
 #[derive(Clone, Copy, Debug, Default)]
 struct Unseen {
     is_due: bool,
+    /// Nothing is told of it: it is searched for ever.
+    is_always: bool,
     searched: Option<Instant>,
 }
 
@@ -280,8 +281,12 @@ impl Guard {
         };
         for (anchor, root) in new {
             if let Err(error) = self.discovery.group.mark_new_directories(&root) {
-                let message = format!("new site directories on it are not noticed ({}): {error}", anchor.mount.kind);
+                // Whose handles cannot be opened (overlayfs), of that nothing is told (EOPNOTSUPP).
+                let message =
+                    format!("searched now and then for new site directories ({}): {error}", anchor.mount.kind);
                 self.failed(Failure::Mark, anchor.mount.point.clone(), &message);
+                work.unseen
+                    .insert(anchor.fsid, Unseen { is_due: true, is_always: true, searched: Some(Instant::now()) });
             }
             self.search_mount(work, &anchor, since);
         }
@@ -347,9 +352,6 @@ impl Guard {
                     self.guard_found(&dir, Brought::Found { maker: Some(&told.author) });
                 }
                 Ok(dir) => self.watch_library(work, &dir),
-                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                    work.unseen.entry(told.dir.fsid).or_default().is_due = true;
-                }
                 Err(_) => {} // gone again
             }
         }
@@ -384,9 +386,6 @@ impl Guard {
             let Some(moved) = work.moved.pop_front() else { break };
             match work.mounts.reach(&moved) {
                 Ok(dir) => self.glance_below(dir, until),
-                Err(error) if error.raw_os_error() == Some(libc::EOPNOTSUPP) => {
-                    work.unseen.entry(moved.fsid).or_default().is_due = true;
-                }
                 Err(_) => {} // gone again
             }
         }
@@ -403,7 +402,8 @@ impl Guard {
         let is_due = |unseen: &Unseen| unseen.is_due && unseen.searched.is_none_or(|at| at.elapsed() >= rest);
         let due: Vec<u64> = work.unseen.iter().filter(|(_, unseen)| is_due(unseen)).map(|(fsid, _)| *fsid).collect();
         for fsid in due {
-            work.unseen.insert(fsid, Unseen { is_due: false, searched: Some(Instant::now()) });
+            let Some(unseen) = work.unseen.get_mut(&fsid) else { continue };
+            (unseen.is_due, unseen.searched) = (unseen.is_always, Some(Instant::now()));
             for anchor in work.mounts.of(fsid).cloned().collect::<Vec<_>>() {
                 self.search_mount(work, &anchor, Since::Later);
             }
