@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
+use std::hash::{BuildHasher, RandomState};
 
 use super::change::{Change, Place};
 use super::{Approval, Directory, DirectoryId, Held, Listed};
@@ -10,6 +11,9 @@ use crate::model::{Origin, Sha256};
 #[derive(Debug, Default)]
 pub(super) struct Table {
     directories: Vec<(Directory, Names)>,
+    /// Where each of them is, by a number that stands for it: a host may have thousands.
+    positions: HashMap<u64, Vec<usize>>,
+    keys: RandomState,
     everywhere: BTreeMap<OsString, Vec<Everywhere>>,
     held: usize,
     /// Counts the files that were ever held, so that the oldest is known.
@@ -50,8 +54,10 @@ pub(super) struct Undo {
 impl Table {
     /// The number of a directory, which it gets when it is first named.
     pub(super) fn directory(&mut self, directory: &Directory) -> DirectoryId {
-        let known = self.directories.iter().position(|(known, _)| known == directory);
-        DirectoryId(known.unwrap_or_else(|| {
+        let positions = self.positions.entry(self.keys.hash_one(directory)).or_default();
+        let is_it = |at: &usize| self.directories.get(*at).is_some_and(|(known, _)| known == directory);
+        DirectoryId(positions.iter().copied().find(is_it).unwrap_or_else(|| {
+            positions.push(self.directories.len());
             self.directories.push((directory.clone(), Names::default()));
             self.directories.len() - 1
         }))

@@ -279,7 +279,9 @@ fn classify(record: &Record) -> (Vec<&'static str>, Vec<&'static str>) {
         Action::Baseline | Action::Approval | Action::Held => ("file", "info"),
         Action::Revocation => ("file", "change"),
         Action::Refused => ("authentication", "info"),
-        Action::SiteGuarded | Action::SiteLost | Action::Suppressed | Action::Repeated => ("file", "info"),
+        Action::SiteGuarded | Action::SiteLost | Action::Search | Action::Suppressed | Action::Repeated => {
+            ("file", "info")
+        }
         Action::Start => ("process", "start"),
         Action::Stop => ("process", "end"),
         Action::Kill => ("process", "end"),

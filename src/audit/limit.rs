@@ -55,7 +55,7 @@ fn burst(action: Action) -> Option<u32> {
         Action::SiteGuarded | Action::SiteLost | Action::Failure => Some(BURST_PROVOKED),
         Action::Refused => Some(BURST),
         Action::Baseline | Action::Approval | Action::Revocation | Action::Purge => None,
-        Action::Start | Action::Stop | Action::Repeated | Action::Suppressed => None,
+        Action::Search | Action::Start | Action::Stop | Action::Repeated | Action::Suppressed => None,
     }
 }
 

@@ -48,6 +48,8 @@ pub enum Action {
     SiteGuarded,
     /// A site directory is no longer there, or no longer guarded.
     SiteLost,
+    /// A file system was searched for site directories.
+    Search,
     /// The guard started.
     Start,
     /// The guard stops.
@@ -86,6 +88,7 @@ impl Action {
             Action::Refused => "refused",
             Action::SiteGuarded => "site-guarded",
             Action::SiteLost => "site-lost",
+            Action::Search => "search",
             Action::Start => "start",
             Action::Stop => "stop",
             Action::Kill => "kill",

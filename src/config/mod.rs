@@ -12,8 +12,8 @@
 //!
 //! `--config FILE` stands in for 2 and 3. A scalar or list of a later file replaces the earlier one, `extra_sites`
 //! adds. The rules of a later file are asked first. `include_default = false` leaves the built-in rules and site
-//! directories out; a setting that no file makes keeps its built-in value, so that a file written for this version
-//! loads with the next one, which has more settings.
+//! directories out, with the discovery of others; a setting that no file makes keeps its built-in value, so that a file
+//! written for this version loads with the next one, which has more settings.
 
 #![forbid(unsafe_code)]
 
@@ -89,6 +89,12 @@ pub struct Protect {
     pub containers: bool,
     /// Larger files are never read to their end, and never approved.
     pub max_size: u64,
+    /// Whether every directory called site-packages or dist-packages is guarded, too.
+    pub discover: bool,
+    /// Only those below one of these directories; file systems that hold none of them are not watched.
+    pub discover_below: Vec<PathBuf>,
+    /// But not those below what these globs match.
+    pub discover_except: Vec<String>,
 }
 
 /// What is done when no decision can be made.
@@ -207,6 +213,8 @@ fn merge(mut layers: Vec<Layer>, sources: &[&Source]) -> Result<Config, Errors> 
     if let Some(built_in) = layers.first_mut().filter(|_| !include_default) {
         built_in.sites = None;
         built_in.extra_sites.clear();
+        // Whoever names all of his directories means these.
+        built_in.discover = Some(false);
         built_in.rules.clear();
     }
     let last = sources.last().map_or(BUILT_IN, |source| &source.name);
@@ -231,6 +239,11 @@ fn merge(mut layers: Vec<Layer>, sources: &[&Source]) -> Result<Config, Errors> 
             customize: latest(&layers, |layer| layer.customize).ok_or_else(|| unset("protect.customize"))?,
             containers: latest(&layers, |layer| layer.containers).ok_or_else(|| unset("protect.containers"))?,
             max_size: latest(&layers, |layer| layer.max_size).ok_or_else(|| unset("protect.max_size"))?,
+            discover: latest(&layers, |layer| layer.discover).ok_or_else(|| unset("protect.discover"))?,
+            discover_below: latest(&layers, |layer| layer.discover_below.clone())
+                .ok_or_else(|| unset("protect.discover_below"))?,
+            discover_except: latest(&layers, |layer| layer.discover_except.clone())
+                .ok_or_else(|| unset("protect.discover_except"))?,
         },
         failure: FailureTable {
             budget: latest(&layers, |layer| layer.budget).ok_or_else(|| unset("failure.budget_ms"))?,

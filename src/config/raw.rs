@@ -41,6 +41,9 @@ pub(super) struct RawProtect {
     pub(super) startup: Texts,
     pub(super) customize: Option<bool>,
     pub(super) containers: Option<bool>,
+    pub(super) discover: Option<bool>,
+    pub(super) discover_below: Texts,
+    pub(super) discover_except: Texts,
     pub(super) max_size: Option<Spanned<Value>>,
 }
 

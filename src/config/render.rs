@@ -33,6 +33,14 @@ impl Config {
         writeln!(out, "customize = {}", self.protect.customize)?;
         writeln!(out, "containers = {}", self.protect.containers)?;
         writeln!(out, "max_size = {}", size(self.protect.max_size))?;
+        writeln!(out, "discover = {}", self.protect.discover)?;
+        let below: Vec<_> = self.protect.discover_below.iter().map(|directory| directory.to_string_lossy()).collect();
+        list(out, "discover_below", below.iter().map(AsRef::as_ref))?;
+        // Left out, it would be the built-in one.
+        if self.protect.discover_except.is_empty() {
+            writeln!(out, "discover_except = []")?;
+        }
+        list(out, "discover_except", self.protect.discover_except.iter().map(String::as_str))?;
 
         let failure = &self.failure;
         writeln!(out, "\n[failure]")?;

@@ -24,6 +24,7 @@ use crate::approvals::{Approvals, Instance, StateError, Taken, prepare_directory
 use crate::audit::{Action, Audit, Auditor, Counters, Record};
 use crate::config::{self, Config};
 use crate::control::{self, Server};
+use crate::discovery::Scope;
 use crate::fanotify::{NotificationGroup, PermissionGroup, Reply};
 use crate::gate::{Guard, NotGuarded, Parts, Survey};
 use crate::model::Mode;
@@ -73,7 +74,7 @@ pub enum StartError {
         source: io::Error,
     },
     /// A glob of the policy.
-    #[error("protect.sites: {0}")]
+    #[error("protect.sites, protect.discover_except: {0}")]
     Glob(#[from] glob::PatternError),
 }
 
@@ -105,11 +106,13 @@ pub fn run(config_file: Option<&Path>, mode: Option<Mode>) -> Result<(), StartEr
     let threads = guard.start().map_err(system("cannot start a thread"))?;
 
     guard.watch_programs();
+    guard.prepare_discovery();
     let (survey, not_guarded) = guard.guard_sites()?;
     if first_start {
         let complete = guard.approvals().baseline_complete();
         complete.map_err(system(format!("cannot write the baseline to {}", config.state_dir.display())))?;
     }
+    guard.begin_discovery();
     announce(&config, survey, &not_guarded, first_start, &audit);
     let server = listen(&config, &guard, &audit);
     notify(&[NotifyState::Ready, NotifyState::Status(&format!("guarding {} site directories", survey.directories))]);
@@ -179,6 +182,10 @@ fn assemble(
     let resolver = Resolver::new(config.policy.executables(), config.policy.asks_for_parents());
     let resolver = resolver.map_err(system("cannot read /proc/self/ns/user (is /proc mounted?)"))?;
     let quarantine = Quarantine::open(&config.state_dir, config.protect.max_size)?;
+    let discover = config
+        .protect
+        .discover
+        .then(|| Scope::new(config.protect.discover_below.clone(), &config.protect.discover_except));
     Guard::new(Parts {
         mode: config.mode,
         policy: config.policy.clone(),
@@ -186,6 +193,7 @@ fn assemble(
         failure: config.failure,
         on_violation: config.on_violation,
         sites: config.protect.sites.clone(),
+        discover: discover.transpose()?,
         startup,
         customize: config.protect.customize,
         containers: config.protect.containers,
@@ -198,7 +206,7 @@ fn assemble(
         audit,
         counters,
     })
-    .map_err(system("cannot make an eventfd"))
+    .map_err(system("cannot make an eventfd or a fanotify group (fs.fanotify.max_user_groups)"))
 }
 
 /// What is guarded, in three lines.

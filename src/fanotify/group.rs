@@ -1,8 +1,9 @@
 //! Fanotify groups and their marks.
 //!
 //! Names and permission events exclude each other in one group (EINVAL, Linux 6.18), so there are two kinds: one that
-//! holds openers until they are answered, one that tells which names come and go. All marks are inode marks: a mark on
-//! a mount stops working in another mount namespace, a mark on a file system gates every process of the host.
+//! holds openers until they are answered, one that tells which names come and go. All marks that stop anybody are inode
+//! marks: a mark on a mount stops working in another mount namespace, a mark on a file system gates every process of the
+//! host.
 
 use std::fmt::Write as _;
 use std::io;
@@ -95,6 +96,8 @@ pub enum Changes {
     File,
     /// Of a program's execution.
     Execution,
+    /// Of the names that come to a directory, whatever gets them.
+    Newcomers,
     /// Of which entries a directory has, and of its own end or move.
     Names,
     /// Of what moves a directory to another place, or ends it.
@@ -109,6 +112,7 @@ impl Changes {
         match self {
             Changes::File => content,
             Changes::Execution => MaskFlags::FAN_OPEN_EXEC,
+            Changes::Newcomers => MaskFlags::FAN_CREATE | MaskFlags::FAN_MOVED_TO | MaskFlags::FAN_ONDIR,
             Changes::Names => {
                 MaskFlags::FAN_CREATE
                     | MaskFlags::FAN_RENAME
@@ -295,6 +299,23 @@ impl NotificationGroup {
     /// ENOENT where there is none.
     pub fn unmark(&self, changes: Changes, object: impl AsFd) -> io::Result<()> {
         self.0.mark(MarkFlags::FAN_MARK_REMOVE, changes.mask(), object.as_fd())
+    }
+
+    /// Has every directory told of that is made on a file system, or moved to another place on it, wherever it is
+    /// mounted. Nothing waits for that. What happens to files the kernel leaves out, where it can (Linux 6.0).
+    ///
+    /// # Errors
+    /// EPERM without CAP_SYS_ADMIN; ENODEV, EXDEV, EOPNOTSUPP where the file system has no usable handles.
+    pub fn mark_new_directories(&self, file_system: impl AsFd) -> io::Result<()> {
+        let names = MaskFlags::FAN_CREATE | MaskFlags::FAN_MOVED_TO;
+        let add = MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_FILESYSTEM;
+        // Without FAN_ONDIR in the mask directories are not among what is left out.
+        let leave_out = add | MarkFlags::FAN_MARK_IGNORE_SURV;
+        match self.0.mark(leave_out, names, file_system.as_fd()) {
+            Err(error) if error.raw_os_error() != Some(libc::EINVAL) => return Err(error),
+            _ => {}
+        }
+        self.0.mark(add, names | MaskFlags::FAN_ONDIR, file_system.as_fd())
     }
 
     /// How many events are queued now.

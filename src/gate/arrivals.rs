@@ -20,6 +20,7 @@ use super::content::Content;
 use super::linked::Reached;
 use super::remembered::{Known, Nobody};
 use super::settle::Written;
+use super::survey::Brought;
 use super::verdict::with_inode;
 use crate::approvals::Metadata;
 use crate::audit::{Action, Record, escape_path};
@@ -96,7 +97,7 @@ impl Guard {
                 Notice::Subdirectory { site, name, author, listed } => {
                     let mut inner = lane;
                     if let Some(site) = self.parts.watch.sites.get(site) {
-                        self.guard_subdirectory(&site, &name, Some(&author));
+                        self.guard_subdirectory(&site, &name, Brought::By(&author));
                         let path = site.path_of(&name);
                         let found = self.parts.watch.sites.by_path(&path).and_then(|id| self.parts.watch.sites.get(id));
                         inner = found.map_or(lane, |found| found.lane);
@@ -304,7 +305,7 @@ impl Guard {
         true
     }
 
-    fn accept_file(
+    pub(super) fn accept_file(
         &self,
         site: &SiteDir,
         name: &OsStr,

@@ -13,6 +13,7 @@
 //! awaiting ×1: has written files judged again while their writer is at work, and for good when it has ended
 //! places ×1: has what stands in the place of a lost directory guarded
 //! mounts ×1: the same for what was mounted
+//! discovery ×1, search ×1: site directories that come to be, and those that nobody has named
 //! deadline ×1: answers what is overdue
 //! offenders: ends who did it, where the policy says so
 //! remembered: who was at the gate, for newcomers whose author is gone
@@ -30,6 +31,8 @@ mod containers;
 mod content;
 mod deadline;
 mod desk;
+mod discovery;
+mod found;
 mod judgement;
 mod leases;
 mod linked;
@@ -62,12 +65,14 @@ use crate::approvals::Approvals;
 use crate::audit::{Audit, Counters};
 use crate::config::FailureTable;
 use crate::content::KnownFiles;
+use crate::discovery::Scope;
 use crate::fanotify::{FileId, PermissionEvent};
 use crate::model::{Mode, StartupNames, ViolationAction};
 use crate::policy::Policy;
 use crate::resolve::{OpenedAs, Resolver};
 use crate::watch::{Lane, Notice, PerLane, Quarantine, Watch};
 use awaiting::Awaiting;
+use discovery::Discovery;
 use leases::Leases;
 use mounts::Mounted;
 use parked::Parked;
@@ -99,6 +104,8 @@ pub struct Parts {
     pub on_violation: ViolationAction,
     /// The globs of the directories to guard.
     pub sites: Vec<String>,
+    /// Where other site directories are looked for; `None` if only those are guarded.
+    pub discover: Option<Scope>,
     /// Which names make a startup file in them.
     pub startup: StartupNames,
     /// Whether `sitecustomize` and `usercustomize` are startup files.
@@ -135,6 +142,7 @@ pub struct Guard {
     vacant: Vacant,
     leases: Leases,
     mounts: Mounted,
+    discovery: Discovery,
     known: KnownFiles,
     work: PerLane<Sender<Arc<Waiting>>>,
     queue: PerLane<Receiver<Arc<Waiting>>>,
@@ -176,14 +184,17 @@ impl Guard {
     /// Puts the gate together. Nothing is answered before [`Guard::start`].
     ///
     /// # Errors
-    /// No descriptor is left (EMFILE, ENFILE), or /proc is not there.
+    /// No descriptor or fanotify group is left (EMFILE, ENFILE), or /proc is not there.
     pub fn new(parts: Parts) -> io::Result<Arc<Self>> {
         let queues = PerLane::new(|_| bounded(QUEUE));
         let (work, queue) = (PerLane::new(|lane| queues[lane].0.clone()), PerLane::new(|lane| queues[lane].1.clone()));
         let (deadlines, overdue) = bounded(DEADLINES);
         let (listers, listed) = bounded(LISTERS);
+        let is_first_start = parts.approvals.is_first_start();
+        let discovery = Discovery::new(parts.discover.clone(), &parts.sites, is_first_start)?;
         Ok(Arc::new(Guard {
             parts,
+            discovery,
             own: OwnThreads::default(),
             heartbeats: Heartbeats::default(),
             parked: Parked::default(),
@@ -226,6 +237,7 @@ impl Guard {
         self.parts.resolver.refresh(|file, program| {
             // Where it cannot be told, its renames are nobody's (see `author`).
             let _ = self.parts.watch.watch_program(program, file);
+            self.discovery.watch_program(file);
         });
         // An author is believed to have been such a program if its queue has been empty since.
         for lane in Lane::ALL {

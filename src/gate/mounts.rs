@@ -144,23 +144,24 @@ impl Guard {
     /// Something was mounted or unmounted: what the policy names and is there now is guarded, what is gone is let go.
     pub(super) fn mounts_changed(&self) {
         drop(self.guard_sites());
-        self.tell_lost_places();
+        self.discover_in_new_mounts();
+        let sites = self.parts.watch.sites.all();
+        self.tell_lost_places(&sites);
+        if let Ok(walk) = Walk::new() {
+            self.mounts.forget(&walk, &sites.iter().map(|site| site.id).collect());
+        }
     }
 
     /// Looks at the place of every guarded directory, and tells of those that do not lie there any more.
-    pub(super) fn tell_lost_places(&self) {
-        let sites = self.parts.watch.sites.all();
+    pub(super) fn tell_lost_places(&self, sites: &[Arc<SiteDir>]) {
         let mut walk = None;
-        for site in &sites {
+        for site in sites {
             match self.place_of(site, &mut walk) {
                 Place::Own => {}
                 Place::Covered if self.is_open(site, walk.as_ref()) => self.parts.watch.tell_filled(),
                 Place::Covered => {}
                 Place::Lost => self.parts.watch.tell_lost(site),
             }
-        }
-        if let Some(walk) = walk.or_else(|| Walk::new().ok()) {
-            self.mounts.forget(&walk, &sites.iter().map(|site| site.id).collect());
         }
     }
 

@@ -10,13 +10,13 @@ use nix::fcntl::OFlag;
 use super::Guard;
 use super::containers::holds_in;
 use super::judgement::{is_extension, is_vital};
-use super::survey::{NotGuarded, Survey};
+use super::survey::{Brought, NotGuarded, Survey};
 use crate::content::Findings;
 use crate::fanotify::FileId;
 use crate::model::{ContentClass, Failure, Origin, StartupNames, is_module_source};
 use crate::provenance::{TargetKind, examine};
 use crate::resolve::open_path;
-use crate::watch::{Author, Guarded, Role, SiteDir, SiteId};
+use crate::watch::{Guarded, Role, SiteDir, SiteId};
 
 /// Most directories that are guarded because of others. Who may write startup files can name as many as he likes.
 const MAX_SURROUNDINGS: usize = 1024;
@@ -27,7 +27,7 @@ impl Guard {
     pub(super) fn guard_around(&self, site: &SiteDir, name: &OsStr, paths: &[Vec<u8>]) -> bool {
         if is_module_source(name.as_bytes()) {
             for subdirectory in self.subdirectories_of(site) {
-                self.guard_subdirectory(site, subdirectory, None);
+                self.guard_subdirectory(site, subdirectory, Brought::Before);
             }
         }
         // Not a short circuit: each of them counts.
@@ -67,7 +67,7 @@ impl Guard {
             startup: StartupNames::customize(),
             facts: facts.clone(),
         };
-        self.guard_because_of_another(guarded, None).is_some()
+        self.guard_because_of_another(guarded, Brought::Before).is_some()
     }
 
     /// The subdirectories of a guarded directory in which code of a startup module may lie. What Python compiled counts
@@ -84,8 +84,8 @@ impl Guard {
             .collect()
     }
 
-    /// Guards a subdirectory, if it is there; what is in it came by `author`, if somebody is known to have brought it.
-    pub(super) fn guard_subdirectory(&self, site: &SiteDir, name: &OsStr, author: Option<&Author>) {
+    /// Guards a subdirectory, if it is there.
+    pub(super) fn guard_subdirectory(&self, site: &SiteDir, name: &OsStr, brought: Brought<'_>) {
         let Some(startup) = site.guarded.startup.inside(name.as_bytes()) else { return };
         let is_there = site.open(name, OFlag::O_PATH | OFlag::O_DIRECTORY).is_ok();
         if !is_there || !self.subdirectories_of(site).contains(&name) {
@@ -97,13 +97,13 @@ impl Guard {
             startup,
             facts: site.guarded.facts.clone(),
         };
-        self.guard_because_of_another(guarded, author);
+        self.guard_because_of_another(guarded, brought);
     }
 
-    fn guard_because_of_another(&self, guarded: Guarded, author: Option<&Author>) -> Option<Survey> {
+    fn guard_because_of_another(&self, guarded: Guarded, brought: Brought<'_>) -> Option<Survey> {
         let path = guarded.path.clone();
         let why = if self.parts.watch.sites.count_because_of_others() < MAX_SURROUNDINGS {
-            match self.take_under_guard(guarded, author) {
+            match self.take_under_guard(guarded, brought) {
                 Ok(survey) => return Some(survey),
                 Err(why) => why,
             }

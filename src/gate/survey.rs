@@ -8,6 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, UNIX_EPOCH};
 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode as CreateMode;
@@ -59,6 +60,23 @@ impl std::ops::AddAssign for Survey {
     }
 }
 
+/// How what lies in a directory that is taken under guard came there.
+#[derive(Clone, Copy)]
+pub(super) enum Brought<'a> {
+    /// It may have been there when the guard started: it becomes the baseline at the first start, as long as that is
+    /// being recorded.
+    Before,
+    /// The same, found after the baseline was recorded: its age tells.
+    BeforeStart,
+    /// It came while the guard was running, before anybody stood guard.
+    Found {
+        /// Who made the directory.
+        maker: Option<&'a Author>,
+    },
+    /// Somebody has just brought it: it is judged like any newcomer.
+    By(&'a Author),
+}
+
 impl Guard {
     /// Takes a directory under guard. At the first start what is in it becomes the baseline; later, what is not
     /// approved stays unreadable and is reported. A directory that is guarded already counts nothing.
@@ -67,18 +85,22 @@ impl Guard {
     /// [`NotGuarded`]: it cannot be opened, its file system has no handles, each look at it could wait for somebody (FUSE,
     /// the network), a mark cannot be placed.
     pub fn guard_site(&self, path: &Path) -> Result<Survey, NotGuarded> {
+        self.guard_directory(path, Brought::Before)
+    }
+
+    /// The same, if it is known how what is in it came there.
+    pub(super) fn guard_directory(&self, path: &Path, brought: Brought<'_>) -> Result<Survey, NotGuarded> {
         let guarded = Guarded {
             path: path.to_owned(),
             role: Role::Site,
             startup: self.parts.startup.clone(),
             facts: Site { path: path.to_owned(), prefix: site_prefix(path), owner: 0 },
         };
-        self.take_under_guard(guarded, None).map_err(|why| NotGuarded { path: path.to_owned(), why })
+        self.take_under_guard(guarded, brought).map_err(|why| NotGuarded { path: path.to_owned(), why })
     }
 
-    /// The same for any directory. What is in it came by `author`, if somebody is known to have brought it: then it is
-    /// judged like any newcomer.
-    pub(super) fn take_under_guard(&self, mut guarded: Guarded, author: Option<&Author>) -> io::Result<Survey> {
+    /// The same for any directory.
+    pub(super) fn take_under_guard(&self, mut guarded: Guarded, brought: Brought<'_>) -> io::Result<Survey> {
         let place = reach_local(&guarded.path)?;
         let dir = self.mounts.open(&place)?;
         let file = FileId::of(&dir)?;
@@ -95,10 +117,12 @@ impl Guard {
         };
         self.mounts.lies_on(site.id, place.mount);
         self.recover(&site);
-        let looked = match author {
-            None if self.parts.approvals.is_first_start() => self.survey_first(&site),
-            None => self.survey_behind_the_gate(&site),
-            Some(author) => self.survey_arrivals(&site, author),
+        let looked = match brought {
+            Brought::By(author) => self.survey_arrivals(&site, author),
+            Brought::Before if self.parts.approvals.is_first_start() => self.survey_first(&site, brought),
+            Brought::Before | Brought::BeforeStart | Brought::Found { .. } => {
+                self.survey_behind_the_gate(&site, brought)
+            }
         };
         let survey = match looked {
             Ok(survey) => survey,
@@ -107,9 +131,15 @@ impl Guard {
                 return Err(error);
             }
         };
+        if let Brought::Found { maker } = brought {
+            self.look_behind(&site, maker);
+        }
+        if site.guarded.role == Role::Site {
+            self.discovery.watch_way(path.clone());
+        }
         self.parts.audit.record(self.note(Action::SiteGuarded, path));
         for subdirectory in self.subdirectories_of(&site) {
-            self.guard_subdirectory(&site, subdirectory, author);
+            self.guard_subdirectory(&site, subdirectory, brought);
         }
         Ok(survey)
     }
@@ -129,10 +159,10 @@ impl Guard {
     }
 
     /// At the first start the gate comes last: until it stands nobody waits for us, and a host's startup files are many.
-    fn survey_first(&self, site: &SiteDir) -> io::Result<Survey> {
+    fn survey_first(&self, site: &SiteDir, brought: Brought<'_>) -> io::Result<Survey> {
         let mut survey = Survey { directories: 1, ..Survey::default() };
         for name in site.startup_names()? {
-            self.survey_file(site, &name, &mut survey);
+            self.survey_file(site, &name, brought, &mut survey);
         }
         self.parts.watch.close_gate(site)?;
         Ok(survey)
@@ -140,13 +170,13 @@ impl Guard {
 
     /// Later it comes first: what is there may just have been brought. Who opens one of the files waits until that one has
     /// been looked at.
-    fn survey_behind_the_gate(&self, site: &SiteDir) -> io::Result<Survey> {
+    fn survey_behind_the_gate(&self, site: &SiteDir, brought: Brought<'_>) -> io::Result<Survey> {
         let mut survey = Survey { directories: 1, ..Survey::default() };
         let names = site.startup_names()?;
         let announced: Vec<_> = names.iter().map(|name| self.announce(site, name)).collect();
         self.parts.watch.close_gate(site)?;
         for (name, announced) in names.iter().zip(announced) {
-            self.survey_file(site, name, &mut survey);
+            self.survey_file(site, name, brought, &mut survey);
             if let Some(file) = announced {
                 self.settled(&file, site.id);
             }
@@ -190,18 +220,18 @@ impl Guard {
         }
     }
 
-    fn survey_file(&self, site: &SiteDir, name: &OsStr, survey: &mut Survey) {
+    fn survey_file(&self, site: &SiteDir, name: &OsStr, brought: Brought<'_>, survey: &mut Survey) {
         let Ok(entry) = site.open(name, OFlag::O_PATH) else { return }; // removed meanwhile
         let entry = File::from(entry);
-        let (Ok(file), Ok(metadata)) = (FileId::of(&entry), entry.metadata()) else { return };
-        let kind = metadata.file_type();
+        let (Ok(file), Ok(status)) = (FileId::of(&entry), entry.metadata()) else { return };
+        let kind = status.file_type();
         if kind.is_dir() {
             return;
         }
         self.parts.watch.track(site, name, file);
         let entry_id = file;
         survey.files += 1;
-        survey.linked += usize::from(kind.is_file() && metadata.nlink() > 1);
+        survey.linked += usize::from(kind.is_file() && status.nlink() > 1);
         let wanted = self.parts.approvals.is_first_start() || self.is_wanted(site, name);
         let reached = match kind.is_symlink().then(|| self.reach_target(site, name, wanted)) {
             Some(Err(error)) => {
@@ -211,12 +241,21 @@ impl Guard {
             Some(Ok(reached)) => Some(reached),
             None => None,
         };
+        let permit = || match brought {
+            Brought::Found { maker: Some(maker) } if kind.is_file() => self.permit_of_maker(site, name, &status, maker),
+            _ => None,
+        };
         let found = match &reached {
             Some(reached) => self.content_of_target(site, name, reached).map(|found| (reached.file, found)),
             None if kind.is_file() => self.content_of(site, name, &file).map(|found| (file, found)),
             None => None,
         };
         let Some((file, (content, metadata))) = found else {
+            match permit() {
+                Some(permit) => return self.accept_file(site, name, &file, None, permit),
+                None if kind.is_file() => self.keep_in_view(site, name, file),
+                None => {}
+            }
             survey.held += 1;
             let record = self.note(Action::Held, site.path_of(name));
             self.parts.audit.record(record.saying("not approved: being written, or a special file"));
@@ -240,9 +279,13 @@ impl Guard {
             self.mark_approved(&entry_id, false); // a link, perhaps
             return self.mark_approved(&file, is_loose);
         }
+        if let Some(permit) = permit() {
+            let metadata = written.metadata;
+            return self.accept_file(site, name, &file, Some((content, metadata)), permit);
+        }
         let judgement = self.judge(site, name, bytes, None, true);
         survey.executing += usize::from(judgement.class.executes());
-        if self.parts.approvals.is_first_start() && judgement.class != ContentClass::Broken {
+        if self.is_baseline(site, name, brought, &status) && judgement.class != ContentClass::Broken {
             self.approve(&written, Origin::Baseline, judgement);
         } else if let Some(reached) = reached.as_ref().filter(|reached| !reached.is_watched) {
             survey.held += 1;
@@ -262,6 +305,27 @@ impl Guard {
         self.parts.audit.record(record.saying(format!("not approved, a link that cannot be held: {why}")));
         if self.parts.mode == Mode::Enforce {
             self.expel_link(site, name, link, Object::at(site.path_of(name)), "nobody knows");
+        }
+    }
+
+    /// Whether what was found belongs to what was there at the first start.
+    fn is_baseline(&self, site: &SiteDir, name: &OsStr, brought: Brought<'_>, status: &std::fs::Metadata) -> bool {
+        match brought {
+            Brought::Before => self.parts.approvals.is_first_start(),
+            Brought::BeforeStart => {
+                // The time of the last change is the kernel's: neither utimes(2) nor a rename makes a file older. That of
+                // a symbolic link is its own.
+                let target = if status.is_symlink() { self.follow(site, name) } else { None };
+                let target = target.map(|target| target.metadata());
+                let is_older = |status: &std::fs::Metadata| {
+                    let changed = u64::try_from(status.ctime()).map(Duration::from_secs);
+                    let start = self.discovery.first_start.and_then(|start| start.duration_since(UNIX_EPOCH).ok());
+                    // Whole seconds, one of them in between: the clock of files lags behind.
+                    changed.ok().zip(start).is_some_and(|(changed, start)| changed.as_secs() < start.as_secs())
+                };
+                is_older(status) && target.is_none_or(|target| target.is_ok_and(|status| is_older(&status)))
+            }
+            Brought::Found { .. } | Brought::By(_) => false,
         }
     }
 
@@ -288,12 +352,15 @@ impl Guard {
         match &site.guarded.role {
             Role::Site => {
                 // Before the look: what comes after it must be noticed.
-                self.vacant.add(site.guarded.path.clone());
-                drop(self.guard_sites());
+                if !self.discovery.covers(&site.guarded.path) {
+                    self.vacant.add(site.guarded.path.clone());
+                }
+                self.look_where_it_leads(&site.guarded.path);
+                self.guard_where_it_went(&site.dir);
             }
             Role::Inside { of, name } => {
                 if let Some(of) = self.parts.watch.sites.get(*of) {
-                    self.guard_subdirectory(&of, name, Some(&Author::unknown()));
+                    self.guard_subdirectory(&of, name, Brought::By(&Author::unknown()));
                 }
             }
             Role::Target { of } => self.target_lost(*of, &site.guarded.path),

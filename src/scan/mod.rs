@@ -14,7 +14,6 @@
 mod approved;
 mod finding;
 mod held;
-mod interpreters;
 mod item;
 mod judge;
 mod look;

@@ -6,8 +6,9 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 
-use super::{ScanError, interpreters};
+use super::ScanError;
 use crate::config::Config;
+use crate::discovery::site_directories;
 use crate::watch::Sites;
 
 /// The given directories; if none are given, those that the policy names and those that the interpreters use. Canonical,
@@ -32,7 +33,7 @@ pub(super) fn find(given: &[PathBuf], config: &Config, remarks: &mut Vec<String>
         return Ok(found);
     }
     let named = Sites::expand(&config.protect.sites)?;
-    let used = interpreters::site_directories(remarks).into_iter().filter_map(|path| fs::canonicalize(path).ok());
+    let used = site_directories(remarks).into_iter().filter_map(|path| fs::canonicalize(path).ok());
     for path in named.into_iter().chain(used) {
         let Ok(directory) = fs::metadata(&path) else { continue };
         if directory.is_dir() && seen.insert((directory.dev(), directory.ino())) {

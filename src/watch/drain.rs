@@ -677,12 +677,13 @@ impl Watch {
     /// Ends the watch over a directory that is gone or has been moved away.
     pub fn remove_site(&self, site: &SiteDir) {
         self.lock().tracker.forget_site(site.id);
-        self.sites.remove(site.id);
-        // Marks on a removed directory are gone already.
+        // Marks on a removed directory are gone already. As long as it is in the table nobody else takes it under guard,
+        // whose marks would go here.
         let groups = &self.lanes[site.lane];
         let _ = groups.gate.unmark(Opens::Children, &site.dir);
         let _ = groups.listing.unmark(Opens::Listing, &site.dir);
         let _ = groups.changes.unmark(Changes::Entries, &site.dir);
+        self.sites.remove(site.id);
         if self.keep_link_marks(site).is_err() {
             self.counters.failed(Failure::Mark);
         }

@@ -216,11 +216,14 @@ impl Sites {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(site) = table.by_id.get_mut(id.0).and_then(Option::take) {
             table.by_file.remove(&site.file);
-            table.by_path.retain(|_, known| *known != id);
-            // One that was covered by it, as by a mount, has the path again.
-            let covered = table.by_id.iter().flatten().find(|other| other.guarded.path == site.guarded.path);
-            if let Some(covered) = covered.map(|covered| covered.id) {
-                table.by_path.insert(site.guarded.path.clone(), covered);
+            // Another directory may be known by that path by now.
+            if table.by_path.get(&site.guarded.path) == Some(&id) {
+                table.by_path.remove(&site.guarded.path);
+                // One that was covered by it, as by a mount, has the path again.
+                let covered = table.by_id.iter().flatten().find(|other| other.guarded.path == site.guarded.path);
+                if let Some(covered) = covered.map(|covered| covered.id) {
+                    table.by_path.insert(site.guarded.path.clone(), covered);
+                }
             }
         }
     }
@@ -247,9 +250,8 @@ impl Sites {
     /// The directories that are guarded because of this one.
     #[must_use]
     pub fn because_of(&self, id: SiteId) -> Vec<Arc<SiteDir>> {
-        let mut found = self.all();
-        found.retain(|site| site.guarded.role.of() == Some(id));
-        found
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.by_id.iter().flatten().filter(|site| site.guarded.role.of() == Some(id)).cloned().collect()
     }
 
     /// The directory that an interpreter lists before it opens what lies in this one: for code of a package, and what
@@ -271,6 +273,15 @@ impl Sites {
     pub fn count_because_of_others(&self) -> usize {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         table.by_id.iter().flatten().filter(|site| site.guarded.role != Role::Site).count()
+    }
+
+    /// Guarded directories, at most `count` of them, from a number on; with the number to go on from, 0 after the last.
+    #[must_use]
+    pub fn some(&self, from: usize, count: usize) -> (Vec<Arc<SiteDir>>, usize) {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let some: Vec<_> = table.by_id.iter().skip(from).flatten().take(count).cloned().collect();
+        let next = some.last().filter(|_| some.len() == count).map_or(0, |site| site.id.0 + 1);
+        (some, next)
     }
 
     /// Every guarded directory.

@@ -38,6 +38,8 @@ pub(crate) struct Config {
     state: PathBuf,
     built_in: bool,
     containers: bool,
+    /// What is said of discovery.
+    discover: String,
 }
 
 impl Config {
@@ -56,6 +58,7 @@ impl Config {
             state: place.path().join("state"),
             built_in: false,
             containers: false,
+            discover: "discover = false".to_owned(),
         }
     }
 
@@ -75,6 +78,7 @@ impl Config {
             state: home.join("state"),
             built_in: true,
             containers: false,
+            discover: "discover = false".to_owned(),
         }
     }
 
@@ -113,6 +117,14 @@ impl Config {
     #[allow(dead_code, reason = "only the race needs it")]
     pub(crate) fn limit(mut self, limit: Duration) -> Config {
         self.limit = limit;
+        self
+    }
+
+    /// Guard also what is found below these directories. File systems that hold one of them are watched as a whole: they
+    /// have to be the test's own.
+    #[allow(dead_code, reason = "for those that have file systems of their own")]
+    pub(crate) fn discover(mut self, below: &[&Path]) -> Config {
+        self.discover = format!("discover = true\ndiscover_below = {below:?}");
         self
     }
 
@@ -174,11 +186,12 @@ impl Config {
             format!("sites = {:?}\nmax_size = \"1MiB\"", self.sites)
         };
         let text = format!(
-            "include_default = {include_default}\nmode = {mode:?}\n[protect]\n{sites}\ncontainers = {containers}\n\
+            "include_default = {include_default}\nmode = {mode:?}\n[protect]\n{discover}\n{sites}\ncontainers = {containers}\n\
              [failure]\nbudget_ms = {budget}\nunresolved_arrival = {unresolved:?}\n[log]\nsyslog = false\njson = {events:?}\n[state]\ndir = {state:?}\n{rules}",
             include_default = self.include_default,
             mode = self.mode,
             containers = self.containers,
+            discover = self.discover,
             budget = self.budget_ms,
             unresolved = self.unresolved_arrival,
             events = self.events(),

@@ -5,6 +5,7 @@
 //! - `held`: what permitted writers bring beyond their rule; `lost`: guarded directories that are moved away or removed;
 //!   `mounts`: what is mounted over them, and file systems that never answer;
 //!   `kinds`: the same attacks on each kind of file system
+//! - `discovery`: site directories that nobody has named
 //! - `identity`: who poses as a permitted program; `forgery`: in a user namespace; `programs`: as what an interpreter
 //!   runs; `injection`: honest programs that run somebody else's code
 //! - `state`: baseline, restart, damage
@@ -25,6 +26,7 @@
 
 mod attacks;
 mod commands;
+mod discovery;
 mod forgery;
 mod harness;
 mod held;

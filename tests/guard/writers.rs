@@ -146,7 +146,7 @@ fn uv_installs_in_every_link_mode() {
 }
 
 /// uv on the search path, or a fresh one from the package index.
-fn uv(place: &Place) -> Option<PathBuf> {
+pub(crate) fn uv(place: &Place) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     // A shim (a shell script) is not what the kernel will see as the executable.
     let elf = |file: &PathBuf| fs::read(file).is_ok_and(|bytes| bytes.starts_with(b"\x7fELF"));

@@ -123,7 +123,8 @@ fn faults_of_all_files_are_reported() {
 
 #[test]
 fn keys_that_would_do_nothing_are_refused() {
-    for (text, line) in [("customise = true", 1), ("\n[protect]\ndiscover = true", 3), ("[response]\nkill = true", 2)] {
+    for (text, line) in [("customise = true", 1), ("\n[protect]\ndiscovery = true", 3), ("[response]\nkill = true", 2)]
+    {
         let message = faults(text);
         assert!(message.starts_with(&format!("f1:{line}: unknown field")), "{text}: {message}");
     }

@@ -36,7 +36,7 @@ const QUESTION: &str = "import os,site,sys\n\
     sys.stdout.buffer.write(b'\\0'.join(os.fsencode(path) for path in found))";
 
 /// The site directories of every interpreter that root or the caller has installed.
-pub(super) fn site_directories(remarks: &mut Vec<String>) -> Vec<PathBuf> {
+pub fn site_directories(remarks: &mut Vec<String>) -> Vec<PathBuf> {
     let interpreters = interpreters(remarks);
     let mut found = Vec::new();
     for group in interpreters.chunks(AT_ONCE) {
