@@ -81,8 +81,10 @@ impl Guard {
             match notice {
                 Notice::Arrival(arrival) => {
                     let stays = self.arrived(&arrival);
-                    if !stays && self.parts.watch.tracker().get(&arrival.file).is_some_and(|file| file.is_unseen) {
-                        self.disturbed(arrival.site);
+                    let file =
+                        self.parts.watch.tracker().get(&arrival.file).map(|file| (file.is_unseen, file.is_unknown));
+                    if let Some((true, is_unknown)) = file.filter(|_| !stays) {
+                        self.disturbed(arrival.site, !is_unknown);
                     }
                     self.settled(&arrival.file, arrival.site);
                 }
@@ -147,9 +149,9 @@ impl Guard {
     }
 
     /// A newcomer that raises no event when it is opened was not let stay. Before anybody is woken who waits for that.
-    pub(super) fn disturbed(&self, site: SiteId) {
+    pub(super) fn disturbed(&self, site: SiteId, is_known: bool) {
         if let Some(site) = self.parts.watch.sites.get(self.parts.watch.sites.listed_for(site)) {
-            self.parts.watch.tracker().disturb(site.file);
+            self.parts.watch.tracker().disturb(site.file, is_known);
         }
     }
 

@@ -191,7 +191,7 @@ impl Guard {
             return;
         }
         let by = describe(known.as_ref(), author.pid);
-        self.disturbed(site.id);
+        self.disturbed(site.id, true);
         let is_out = self.expel_link(site, name, link, object, &by);
         if is_out {
             self.put_back(site, name);

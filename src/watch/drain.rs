@@ -572,6 +572,7 @@ impl Watch {
         let placed = reach(site, name, file, OFlag::O_PATH | OFlag::O_NOFOLLOW).and_then(|opened| {
             let kind = fstat(&opened)?.st_mode & libc::S_IFMT;
             entry.is_unseen = !matches!(kind, libc::S_IFREG | libc::S_IFDIR);
+            entry.is_unknown = false;
             if entry.is_unseen {
                 return Ok(()); // marks on it would tell nothing
             }
@@ -582,7 +583,8 @@ impl Watch {
             // Gone again: there is nothing left to mark, and nobody can reach it by another name either. Who has listed
             // the directory meanwhile may have its name, and it may have been a link: links are never marked.
             Err(error) if matches!(error.raw_os_error(), Some(libc::ESTALE | libc::ENOENT)) => {
-                entry.is_unseen = !entry.marked.iter().any(|marked| *marked);
+                entry.is_unknown = !entry.marked.iter().any(|marked| *marked);
+                entry.is_unseen = entry.is_unknown;
             }
             Err(_) => self.counters.failed(Failure::Mark),
         }

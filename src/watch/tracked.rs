@@ -60,6 +60,8 @@ pub struct TrackedFile {
     pub pending: u32,
     /// Whether it is a symbolic link or a special file: opening it raises no event that could be answered.
     pub is_unseen: bool,
+    /// Whether it had gone before anybody saw what it is, and so counts as such.
+    pub is_unknown: bool,
     unseen_pending: VecDeque<(SiteId, u64)>,
     /// Whether its inode carries the marks of a lane.
     pub marked: PerLane<bool>,
@@ -417,8 +419,16 @@ impl Tracker {
     }
 
     /// A newcomer of a directory that raises no event when it is opened was not let stay.
-    pub fn disturb(&mut self, dir: FileId) {
+    /// One whose kind is not known makes a disturbance last, and is none by itself: files that tools make and rename in
+    /// haste are gone as soon.
+    pub fn disturb(&mut self, dir: FileId, is_known: bool) {
         let now = Instant::now();
+        if !is_known {
+            if let Some(unrest) = self.unrest.get_mut(&dir).filter(|unrest| unrest.is_recent(now)) {
+                unrest.disturb(now);
+            }
+            return;
+        }
         self.unrest.entry(dir).and_modify(|unrest| unrest.disturb(now)).or_insert_with(|| Unrest::new(now));
     }
 

@@ -79,9 +79,9 @@ impl Unrest {
         now.saturating_duration_since(self.last) < self.lasts
     }
 
-    /// Whether listings that are under way may have begun before it.
+    /// Whether it is felt, or listings that are under way may have begun before it.
     pub(super) fn is_recent(&self, now: Instant) -> bool {
-        now.saturating_duration_since(self.last) < UNDER_WAY
+        now.saturating_duration_since(self.last) < UNDER_WAY.max(self.lasts)
     }
 
     /// Whether it need not be remembered any more.

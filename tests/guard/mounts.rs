@@ -60,8 +60,9 @@ fn assert_as_before(place: &Place) {
     assert_closed(place, &venv.site);
 }
 
+/// A file that was read a moment ago is still open: the guard holds its lease for the reader.
 fn unmount(at: &Path) {
-    run(Command::new("umount").arg(at)).result().unwrap_or_else(|error| panic!("umount {at:?}: {error}"));
+    wait_for(&format!("umount {at:?}"), SOON, || run(Command::new("umount").arg(at)).result().ok());
 }
 
 /// Mounts, looks, writes beneath while it is covered, and unmounts; `mount` says what stands at the site directory then.
