@@ -384,9 +384,8 @@ impl Guard {
         let until = Instant::now() + GLANCE;
         while Instant::now() < until {
             let Some(moved) = work.moved.pop_front() else { break };
-            match work.mounts.reach(&moved) {
-                Ok(dir) => self.glance_below(dir, until),
-                Err(_) => {} // gone again
+            if let Ok(dir) = work.mounts.reach(&moved) {
+                self.glance_below(dir, until); // else it is gone again
             }
         }
         work.mounts.release();

@@ -183,7 +183,7 @@ impl Guard {
         };
         let permit = || match brought {
             Brought::Found { maker: Some(maker) } if kind.is_file() => self.permit_of_maker(site, name, &status, maker),
-            _ => None,
+            Brought::Before | Brought::BeforeStart | Brought::Found { .. } | Brought::By(_) => None,
         };
         let found = match &reached {
             Some(reached) => self.content_of(site, name, &reached.file).map(|found| (reached.file, found)),
