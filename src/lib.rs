@@ -48,14 +48,17 @@
 //! | thread | waits for | may wait for others |
 //! | --- | --- | --- |
 //! | triage ×2 | permission events | no: it answers the daemon's own opens |
-//! | worker ×8 | requests from triage | /proc of the opener, the file's disk |
-//! | watch ×2 | notifications | no |
-//! | arrivals ×2 | notices from the watch | disks |
+//! | layered | permission events on overlayfs | triage, which answers what it opens in the layers |
+//! | worker ×12 | requests from triage | /proc of the opener, the file's disk |
+//! | watch ×3 | notifications | no |
+//! | arrivals ×3 | notices from the watch | disks |
+//! | leases | the time that an interpreter needs to read a file | no |
 //! | deadline | the oldest request's due time | no |
 //! | awaiting | the end of an installation | disks |
 //! | places | half a second to pass: do the guarded directories lie where they did? | disks |
 //! | discovery | directories that are made or moved anywhere, names on the way to a site directory | disks |
 //! | search | something to search: at the start, and a large directory that was moved | disks, interpreters that it asks |
+//! | mounts | a change of the mounts | disks |
 //! | programs | a minute to pass: which files are the policy's programs now? | disks |
 //! | listers | threads that have listed a site directory | their /proc |
 //! | audit | records | disks, sockets |
@@ -99,9 +102,9 @@ pub mod quarantine;
 
 pub mod audit;
 
-pub mod discovery;
-
 pub mod watch;
+
+pub mod discovery;
 
 pub mod control;
 

@@ -54,8 +54,12 @@ pub enum Action {
     Start,
     /// The guard stops.
     Stop,
+    /// A process that did what no rule lets it do was ended.
+    Kill,
     /// Something could not be done or decided.
     Failure,
+    /// Somebody is denied again and again; most of it was counted instead of written.
+    Repeated,
     /// Records like this one were counted instead of written.
     Suppressed,
 }
@@ -87,7 +91,9 @@ impl Action {
             Action::Search => "search",
             Action::Start => "start",
             Action::Stop => "stop",
+            Action::Kill => "kill",
             Action::Failure => "failure",
+            Action::Repeated => "repeated",
             Action::Suppressed => "suppressed",
         }
     }

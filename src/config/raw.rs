@@ -20,6 +20,8 @@ pub(super) struct RawFile {
     #[serde(default)]
     pub(super) failure: RawFailure,
     #[serde(default)]
+    pub(super) response: RawResponse,
+    #[serde(default)]
     pub(super) log: RawLog,
     #[serde(default)]
     pub(super) state: RawState,
@@ -41,6 +43,7 @@ pub(super) struct RawProtect {
     pub(super) discover: Option<bool>,
     pub(super) discover_below: Texts,
     pub(super) discover_except: Texts,
+    pub(super) containers: Option<bool>,
     pub(super) max_size: Option<Spanned<Value>>,
 }
 
@@ -52,6 +55,12 @@ pub(super) struct RawFailure {
     pub(super) queue_full: Text,
     pub(super) unresolved: Text,
     pub(super) unresolved_arrival: Text,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawResponse {
+    pub(super) on_violation: Text,
 }
 
 #[derive(Default, Deserialize)]

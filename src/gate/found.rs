@@ -118,7 +118,7 @@ impl Guard {
         let Some((content, metadata)) = self.content_of(&site, name, file) else { return true };
         let super::content::Content::Bytes(bytes) = &content else { return false };
         let judgement = self.judge(&site, name, bytes, None, true);
-        let written = Written { site: &site, name, file, content: &content, metadata };
+        let written = Written { site: &site, name, file, content: &content, metadata, target: None };
         self.settle_found(&written, judgement);
         self.wake(file, site.id);
         false

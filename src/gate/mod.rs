@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! kernel ─▶ triage ── not tracked, own thread, approved bytes in the page cache ─────────▶ answer
-//!             │ bounded queue; full is a Failure
+//! layered     │ the same for overlayfs; bounded queue; full is a Failure
 //!             ▼
 //!           worker ×N: write or read? who? what? ─▶ policy, approvals ─▶ answer ─▶ record
 //!             │ content not final yet, newcomer not judged yet
@@ -13,7 +13,9 @@
 //! awaiting ×1: has written files judged again while their writer is at work, and for good when it has ended
 //! places ×1: has what stands in the place of a lost directory guarded
 //! discovery ×1, search ×1: site directories that come to be, and those that nobody has named
+//! mounts ×1: the same for what was mounted
 //! deadline ×1: answers what is overdue
+//! offenders: ends who did it, where the policy says so
 //! remembered: who was at the gate, for newcomers whose author is gone
 //! ```
 //!
@@ -25,13 +27,17 @@
 
 mod arrivals;
 mod awaiting;
+mod containers;
 mod content;
 mod deadline;
 mod desk;
 mod discovery;
 mod found;
 mod judgement;
+mod leases;
 mod linked;
+mod mounts;
+mod offenders;
 mod pair;
 mod parked;
 mod places;
@@ -61,12 +67,14 @@ use crate::config::FailureTable;
 use crate::content::KnownFiles;
 use crate::discovery::Scope;
 use crate::fanotify::{FileId, PermissionEvent};
-use crate::model::{Mode, StartupNames};
+use crate::model::{Mode, StartupNames, ViolationAction};
 use crate::policy::Policy;
 use crate::resolve::{OpenedAs, Resolver};
 use crate::watch::{Lane, Notice, PerLane, Quarantine, Watch};
 use awaiting::Awaiting;
 use discovery::Discovery;
+use leases::Leases;
+use mounts::Mounted;
 use parked::Parked;
 use places::Vacant;
 use remembered::Remembered;
@@ -92,6 +100,8 @@ pub struct Parts {
     pub resolver: Resolver,
     /// What is answered when no decision can be made, and how soon.
     pub failure: FailureTable,
+    /// What is done with a process that does what no rule lets it do.
+    pub on_violation: ViolationAction,
     /// The globs of the directories to guard.
     pub sites: Vec<String>,
     /// Where other site directories are looked for; `None` if only those are guarded.
@@ -100,6 +110,8 @@ pub struct Parts {
     pub startup: StartupNames,
     /// Whether `sitecustomize` and `usercustomize` are startup files.
     pub customize: bool,
+    /// Whether the same directories are guarded in running containers.
+    pub containers: bool,
     /// Names the policy in records.
     pub generation: Arc<str>,
     /// Larger files are never approved; bytes.
@@ -129,6 +141,8 @@ pub struct Guard {
     awaiting: Awaiting,
     vacant: Vacant,
     discovery: Discovery,
+    leases: Leases,
+    mounts: Mounted,
     known: KnownFiles,
     work: PerLane<Sender<Arc<Waiting>>>,
     queue: PerLane<Receiver<Arc<Waiting>>>,
@@ -187,6 +201,8 @@ impl Guard {
             remembered: Remembered::new()?,
             awaiting: Awaiting::new()?,
             vacant: Vacant::new(),
+            leases: Leases::new(),
+            mounts: Mounted::new()?,
             known: KnownFiles::built_in(),
             work,
             queue,
@@ -223,6 +239,10 @@ impl Guard {
             let _ = self.parts.watch.watch_program(program, file);
             self.discovery.watch_program(file);
         });
+        // An author is believed to have been such a program if its queue has been empty since.
+        for lane in Lane::ALL {
+            self.parts.watch.drain(lane);
+        }
     }
 
     /// Declares the calling thread one of the daemon's own: its opens are answered at once.

@@ -1,12 +1,11 @@
 //! The site directories: found by the policy's globs, known by handle, held open.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -14,9 +13,10 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode as CreateMode;
 
 use super::lanes::Lane;
+use super::walk::{NotReached, Unguardable, Walk};
 use crate::approvals::DirectoryId;
-use crate::fanotify::FileId;
 use crate::fanotify::group::fd_link;
+use crate::fanotify::{FileId, Known};
 use crate::model::{Site, StartupNames};
 
 /// A site directory's number, for as long as the daemon runs.
@@ -157,6 +157,8 @@ struct Table {
     by_id: Vec<Option<Arc<SiteDir>>>,
     by_file: HashMap<FileId, SiteId>,
     by_path: HashMap<PathBuf, SiteId>,
+    /// Those that others lie over, by path, the last that was covered last.
+    covered: HashMap<PathBuf, Vec<SiteId>>,
 }
 
 impl Sites {
@@ -165,18 +167,29 @@ impl Sites {
     /// # Errors
     /// A glob that does not compile. What cannot be looked at is skipped: it is not there for an interpreter either.
     pub fn expand(globs: &[String]) -> Result<Vec<PathBuf>, glob::PatternError> {
-        let mut found = Vec::new();
-        let mut seen = std::collections::HashSet::new();
+        let Ok(walk) = Walk::new() else { return Ok(Vec::new()) };
+        Ok(Self::expand_in(&walk, globs)?.0)
+    }
+
+    /// The same below the root of `walk`, and the matches that lie where nobody can stand guard.
+    ///
+    /// # Errors
+    /// A glob that does not compile.
+    pub fn expand_in(walk: &Walk, globs: &[String]) -> Result<(Vec<PathBuf>, Vec<Unguardable>), glob::PatternError> {
+        let (mut found, mut remote) = (Vec::new(), Vec::new());
+        let mut seen = HashSet::new();
         for pattern in globs {
-            for path in glob::glob(pattern)?.flatten() {
-                let Ok(path) = fs::canonicalize(path) else { continue };
-                let Ok(metadata) = fs::metadata(&path) else { continue };
-                if metadata.is_dir() && seen.insert((metadata.dev(), metadata.ino())) {
-                    found.push(path);
+            for place in walk.expand(pattern)? {
+                match place {
+                    Ok(place) if Known::of(&place.dir).is_ok_and(|at| seen.insert((at.device, at.inode))) => {
+                        found.push(place.path);
+                    }
+                    Err(NotReached::Remote(place)) if !remote.contains(&place) => remote.push(place),
+                    Ok(_) | Err(_) => {}
                 }
             }
         }
-        Ok(found)
+        Ok((found, remote))
     }
 
     /// Adds a directory that is open already. `None` if it is guarded already.
@@ -194,7 +207,9 @@ impl Sites {
         }
         let id = SiteId(table.by_id.len());
         table.by_file.insert(file, id);
-        table.by_path.insert(guarded.path.clone(), id);
+        if let Some(below) = table.by_path.insert(guarded.path.clone(), id) {
+            table.covered.entry(guarded.path.clone()).or_default().push(below);
+        }
         let site = Arc::new(SiteDir { id, guarded, dir, file, approvals, lane });
         table.by_id.push(Some(Arc::clone(&site)));
         Some(site)
@@ -205,9 +220,19 @@ impl Sites {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(site) = table.by_id.get_mut(id.0).and_then(Option::take) {
             table.by_file.remove(&site.file);
-            // Another directory may be known by that path by now.
-            if table.by_path.get(&site.guarded.path) == Some(&id) {
-                table.by_path.remove(&site.guarded.path);
+            // Another directory may be known by that path by now; one that was covered by this one, as by a mount, is again.
+            let path = &site.guarded.path;
+            if table.by_path.get(path) == Some(&id) {
+                table.by_path.remove(path);
+                let below = table.covered.get_mut(path).and_then(Vec::pop);
+                if let Some(below) = below {
+                    table.by_path.insert(path.clone(), below);
+                }
+            } else if let Some(covered) = table.covered.get_mut(path) {
+                covered.retain(|other| *other != id);
+            }
+            if table.covered.get(path).is_some_and(Vec::is_empty) {
+                table.covered.remove(path);
             }
         }
     }
@@ -236,6 +261,20 @@ impl Sites {
     pub fn because_of(&self, id: SiteId) -> Vec<Arc<SiteDir>> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         table.by_id.iter().flatten().filter(|site| site.guarded.role.of() == Some(id)).cloned().collect()
+    }
+
+    /// The directory that an interpreter lists before it opens what lies in this one: for code of a package, and what
+    /// Python compiled, the one in which the package lies.
+    #[must_use]
+    pub fn listed_for(&self, id: SiteId) -> SiteId {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let mut listed = id;
+        while let Some(Role::Inside { of, .. }) =
+            table.by_id.get(listed.0).and_then(Option::as_ref).map(|site| &site.guarded.role)
+        {
+            listed = *of;
+        }
+        listed
     }
 
     /// How many directories are guarded because of others.

@@ -39,6 +39,7 @@ pub(crate) struct Config {
     built_in: bool,
     /// What is said of discovery.
     discover: String,
+    containers: bool,
 }
 
 impl Config {
@@ -57,6 +58,7 @@ impl Config {
             state: place.path().join("state"),
             built_in: false,
             discover: "discover = false".to_owned(),
+            containers: false,
         }
     }
 
@@ -76,6 +78,7 @@ impl Config {
             state: home.join("state"),
             built_in: true,
             discover: "discover = false".to_owned(),
+            containers: false,
         }
     }
 
@@ -83,6 +86,13 @@ impl Config {
     #[allow(dead_code, reason = "only the installers' tests need more than `allow`")]
     pub(crate) fn rules(mut self, rules: &str) -> Config {
         self.rules.push_str(rules);
+        self
+    }
+
+    /// Guard running containers, too.
+    #[allow(dead_code, reason = "only the containers' tests have any")]
+    pub(crate) fn containers(mut self) -> Config {
+        self.containers = true;
         self
     }
 
@@ -138,6 +148,14 @@ impl Config {
         self
     }
 
+    /// Policy file, log and state directory somewhere else than in the place.
+    #[allow(dead_code, reason = "only file systems that nobody can write need it")]
+    pub(crate) fn home_at(mut self, home: &Path) -> Config {
+        self.home = home.to_owned();
+        self.state = home.join("state");
+        self
+    }
+
     /// Add an `[[allow]]` table that holds for every user and directory and for any content.
     pub(crate) fn allow(self, name: &str, subject: &str) -> Config {
         self.allow_content(name, subject, "\"any\"")
@@ -168,11 +186,12 @@ impl Config {
             format!("sites = {:?}\nmax_size = \"1MiB\"", self.sites)
         };
         let text = format!(
-            "include_default = {include_default}\nmode = {mode:?}\n[protect]\n{discover}\n{sites}\n\
+            "include_default = {include_default}\nmode = {mode:?}\n[protect]\n{discover}\n{sites}\ncontainers = {containers}\n\
              [failure]\nbudget_ms = {budget}\nunresolved_arrival = {unresolved:?}\n[log]\nsyslog = false\njson = {events:?}\n[state]\ndir = {state:?}\n{rules}",
             include_default = self.include_default,
             mode = self.mode,
             discover = self.discover,
+            containers = self.containers,
             budget = self.budget_ms,
             unresolved = self.unresolved_arrival,
             events = self.events(),
