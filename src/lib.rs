@@ -56,9 +56,9 @@
 //! | deadline | the oldest request's due time | no |
 //! | awaiting | the end of an installation | disks |
 //! | places | half a second to pass: do the guarded directories lie where they did? | disks |
-//! | mounts | a change of the mounts | disks |
 //! | discovery | directories that are made or moved anywhere, names on the way to a site directory | disks |
 //! | search | something to search: at the start, and a large directory that was moved | disks, interpreters that it asks |
+//! | mounts | a change of the mounts | disks |
 //! | programs | a minute to pass: which files are the policy's programs now? | disks |
 //! | listers | threads that have listed a site directory | their /proc |
 //! | audit | records | disks, sockets |
@@ -102,9 +102,9 @@ pub mod quarantine;
 
 pub mod audit;
 
-pub mod discovery;
-
 pub mod watch;
+
+pub mod discovery;
 
 pub mod control;
 

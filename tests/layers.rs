@@ -17,9 +17,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("resolve", &["model", "fanotify"]),
     ("approvals", &["model"]),
     ("audit", &["model"]),
-    ("discovery", &["model", "fanotify", "provenance", "resolve"]),
     ("quarantine", &["model", "approvals"]),
     ("watch", &["model", "fanotify", "approvals", "quarantine", "audit"]),
+    ("discovery", &["model", "fanotify", "provenance", "resolve", "watch"]),
     ("control", &["model", "fanotify", "config", "content", "provenance", "approvals", "quarantine", "audit", "watch"]),
     (
         "gate",

@@ -34,10 +34,10 @@ pub(super) struct Layer {
     pub(super) extra_sites: Vec<String>,
     pub(super) startup: Option<StartupNames>,
     pub(super) customize: Option<bool>,
-    pub(super) containers: Option<bool>,
     pub(super) discover: Option<bool>,
     pub(super) discover_below: Option<Vec<PathBuf>>,
     pub(super) discover_except: Option<Vec<String>>,
+    pub(super) containers: Option<bool>,
     pub(super) max_size: Option<u64>,
     pub(super) budget: Option<Duration>,
     pub(super) timeout: Option<FailureAction>,
@@ -126,7 +126,6 @@ impl Layer {
             }
         });
         self.customize = raw.customize;
-        self.containers = raw.containers;
         self.discover = raw.discover;
         self.discover_below = raw.discover_below.as_ref().map(|list| {
             if list.get_ref().is_empty() {
@@ -137,6 +136,7 @@ impl Layer {
         });
         let except = &raw.discover_except;
         self.discover_except = except.as_ref().map(|_| sites(except, "protect.discover_except", faults));
+        self.containers = raw.containers;
         self.max_size = raw.max_size.as_ref().and_then(|value| {
             let size = size(value.get_ref()).filter(|size| (1..=MAX_MAX_SIZE).contains(size));
             if size.is_none() {

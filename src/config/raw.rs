@@ -40,10 +40,10 @@ pub(super) struct RawProtect {
     pub(super) extra_sites: Texts,
     pub(super) startup: Texts,
     pub(super) customize: Option<bool>,
-    pub(super) containers: Option<bool>,
     pub(super) discover: Option<bool>,
     pub(super) discover_below: Texts,
     pub(super) discover_except: Texts,
+    pub(super) containers: Option<bool>,
     pub(super) max_size: Option<Spanned<Value>>,
 }
 

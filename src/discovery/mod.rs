@@ -4,7 +4,7 @@
 //! question to interpreters. *Must not* guard anything, nor be asked by whoever decides: it waits for disks. *Hands to*
 //! the gate directories, open, and paths.
 //!
-//! * [`Mounts`]: the local file systems, and the directory behind a handle
+//! * [`Anchors`]: the local file systems, and the directory behind a handle
 //! * [`Search`]: the directories called site-packages or dist-packages below another one
 //! * [`Ways`]: the names on the way to a site directory, from the root on
 //! * [`site_directories`]: those that the host's interpreters say they use
@@ -17,7 +17,7 @@ mod search;
 mod ways;
 
 pub use interpreters::site_directories;
-pub use mounts::{Anchor, Mount, Mounts, Scope, path_of};
+pub use mounts::{Anchor, Anchors, Scope, path_of};
 pub use search::{Found, Limits, Search};
 pub use ways::{News, Ways, leads_to};
 

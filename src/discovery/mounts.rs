@@ -1,126 +1,19 @@
-//! The local file systems, as `/proc/self/mountinfo` tells them (proc(5)), and the directory behind a handle.
+//! The local file systems on which directories are looked for, and the directory behind a handle.
 
 use std::collections::HashMap;
 use std::collections::hash_map::Entry;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
-use std::os::unix::ffi::OsStringExt;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use glob::{MatchOptions, Pattern, PatternError};
 
-use crate::fanotify::FileId;
 use crate::fanotify::group::fd_link;
-
-/// The kinds of file systems on which directories are looked for: those that lie on this host's own disks or memory. A
-/// look at any other may wait for another host, or for the user whose program serves it.
-const LOCAL: [&str; 18] = [
-    "ext2", "ext3", "ext4", "xfs", "btrfs", "tmpfs", "overlay", "zfs", "bcachefs", "f2fs", "jfs", "reiserfs", "nilfs2",
-    "vfat", "exfat", "ntfs3", "ramfs", "hfsplus",
-];
-
-/// One mount.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Mount {
-    /// The kernel's number of it.
-    pub id: u32,
-    /// Which directory of the file system is mounted.
-    pub root: PathBuf,
-    /// Where.
-    pub point: PathBuf,
-    /// The kind of file system.
-    pub kind: String,
-}
-
-impl Mount {
-    /// Reads one line of mountinfo.
-    fn parse(line: &[u8]) -> Option<Self> {
-        let fields: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
-        let dash = fields.iter().position(|field| *field == b"-")?;
-        let text = |field: &[u8]| std::str::from_utf8(field).ok().map(str::to_owned);
-        Some(Mount {
-            id: text(fields.first()?)?.parse().ok()?,
-            root: unescape(fields.get(3)?),
-            point: unescape(fields.get(4)?),
-            kind: text(fields.get(dash + 1)?)?,
-        })
-    }
-
-    /// Every mount of the daemon's namespace, in the order in which they were made.
-    ///
-    /// # Errors
-    /// /proc is not there.
-    pub fn all() -> io::Result<Vec<Mount>> {
-        let text = fs::read("/proc/self/mountinfo")?;
-        Ok(text.split(|byte| *byte == b'\n').filter_map(Mount::parse).collect())
-    }
-
-    /// Whether its files lie on this host.
-    #[must_use]
-    pub fn is_local(&self) -> bool {
-        LOCAL.contains(&self.kind.as_str())
-    }
-
-    /// Whether a directory below one of these can lie on it.
-    #[must_use]
-    fn concerns(&self, scope: &Scope, all: &[Mount]) -> bool {
-        if scope.excepts(&self.point) {
-            return false;
-        }
-        scope.below.iter().any(|dir| {
-            let holds = dir.starts_with(&self.point)
-                && !all.iter().any(|other| {
-                    // Another mount is nearer, or lies over this one.
-                    let (mine, its) = (self.point.as_os_str().len(), other.point.as_os_str().len());
-                    dir.starts_with(&other.point) && (its, other.id) > (mine, self.id)
-                });
-            holds || self.point.starts_with(dir)
-        })
-    }
-
-    /// Opens its root directory, if no other mount lies over it.
-    ///
-    /// # Errors
-    /// ENOENT where another mount hides it, and what open(2) says.
-    pub fn open(&self) -> io::Result<File> {
-        let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_NONBLOCK;
-        let dir = File::options().read(true).custom_flags(flags).open(&self.point)?;
-        if mount_id(&dir) == Some(self.id) { Ok(dir) } else { Err(io::ErrorKind::NotFound.into()) }
-    }
-}
-
-/// The mount that an open file was reached through.
-pub(super) fn mount_id(file: impl AsFd) -> Option<u32> {
-    let text = fs::read_to_string(format!("/proc/self/fdinfo/{}", file.as_fd().as_raw_fd())).ok()?;
-    text.lines().find_map(|line| line.strip_prefix("mnt_id:"))?.trim().parse().ok()
-}
-
-/// `\040` and the like stand for bytes that would end a field.
-fn unescape(field: &[u8]) -> PathBuf {
-    let mut bytes = Vec::with_capacity(field.len());
-    let mut rest = field;
-    while let Some((byte, after)) = rest.split_first() {
-        let code = (*byte == b'\\').then(|| after.get(..3)).flatten();
-        let value = code.and_then(|code| u8::from_str_radix(std::str::from_utf8(code).ok()?, 8).ok());
-        match value {
-            Some(value) => (bytes.push(value), rest = &after[3..]).1,
-            None => (bytes.push(*byte), rest = after).1,
-        }
-    }
-    PathBuf::from(OsString::from_vec(bytes))
-}
-
-/// A file system on which directories are looked for, as it is mounted in one place.
-#[derive(Clone, Debug)]
-pub struct Anchor {
-    /// The mount.
-    pub mount: Mount,
-    /// `f_fsid` of statfs(2).
-    pub fsid: u64,
-}
+use crate::fanotify::{FileId, Known, Lookup, open_within};
+use crate::watch::Walk;
 
 /// Where directories are looked for.
 #[derive(Clone, Debug, Default)]
@@ -153,63 +46,95 @@ impl Scope {
     }
 }
 
-/// The mounted file systems on which directories are looked for.
-#[derive(Debug, Default)]
-pub struct Mounts {
-    scope: Scope,
-    anchors: Vec<Anchor>,
-    /// Roots that are open, by mount, until [`Mounts::release`].
-    open: HashMap<u32, File>,
+/// A mount of a file system on which directories are looked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Anchor {
+    /// The kernel's number of the mount.
+    pub mount: u64,
+    /// Where it is mounted.
+    pub point: PathBuf,
+    /// The kind of file system.
+    pub kind: String,
+    /// `f_fsid` of statfs(2).
+    pub fsid: u64,
 }
 
-impl Mounts {
-    /// Those on which directories of the scope can lie. Nothing is read before [`Mounts::refresh`].
+impl Anchor {
+    /// Opens its root directory, if no other mount lies over it.
+    fn open(&self, walk: &Walk) -> io::Result<File> {
+        let place = walk.reach(&self.point)?;
+        if place.mount == self.mount { place.open() } else { Err(io::ErrorKind::NotFound.into()) }
+    }
+}
+
+/// Whether a directory of the scope can lie on a mount. `all` are the mounts, by number and place.
+fn concerns(scope: &Scope, mount: u64, point: &Path, all: &[(u64, PathBuf)]) -> bool {
+    if scope.excepts(point) {
+        return false;
+    }
+    scope.below.iter().any(|dir| {
+        let is_nearest = dir.starts_with(point)
+            && !all.iter().any(|(other, its)| {
+                // Another mount is nearer, or lies over this one.
+                dir.starts_with(its) && (its.as_os_str().len(), *other) > (point.as_os_str().len(), mount)
+            });
+        is_nearest || point.starts_with(dir)
+    })
+}
+
+/// The mounted file systems on which directories are looked for.
+#[derive(Debug, Default)]
+pub struct Anchors {
+    scope: Scope,
+    known: Vec<Anchor>,
+    /// Roots that are open, by mount, until [`Anchors::release`].
+    open: HashMap<u64, File>,
+}
+
+impl Anchors {
+    /// Those on which directories of the scope can lie. Nothing is read before [`Anchors::refresh`].
     #[must_use]
     pub fn of_scope(scope: Scope) -> Self {
-        Mounts { scope, anchors: Vec::new(), open: HashMap::new() }
+        Anchors { scope, known: Vec::new(), open: HashMap::new() }
     }
 
-    /// Reads them again. Those that are new, each with its root directory. No descriptor is kept: one would keep the
-    /// file system from being unmounted.
-    ///
-    /// # Errors
-    /// /proc is not there.
-    pub fn refresh(&mut self) -> io::Result<Vec<(Anchor, File)>> {
-        let all = Mount::all()?;
-        self.anchors.retain(|anchor| all.contains(&anchor.mount));
+    /// Looks again what is mounted. Those that are new, each with its root directory. No descriptor is kept: one would
+    /// keep the file system from being unmounted.
+    pub fn refresh(&mut self, walk: &Walk) -> Vec<(Anchor, File)> {
+        let point = |point: &[u8]| PathBuf::from(OsStr::from_bytes(point));
+        let all: Vec<(u64, PathBuf)> = walk.mounts().iter().map(|(id, mount)| (id, point(&mount.point))).collect();
+        self.known.retain(|anchor| all.contains(&(anchor.mount, anchor.point.clone())));
         let mut new = Vec::new();
-        for mount in all.iter().filter(|mount| mount.is_local() && mount.concerns(&self.scope, &all)) {
-            if self.anchors.iter().any(|known| known.mount == *mount) {
+        for (id, mount) in walk.mounts().iter() {
+            let point = point(&mount.point);
+            let is_wanted = walk.mounts().remote(id).is_none() && concerns(&self.scope, id, &point, &all);
+            if !is_wanted || self.known.iter().any(|known| (known.mount, &known.point) == (id, &point)) {
                 continue;
             }
-            let Ok(dir) = mount.open() else { continue };
-            let Ok(id) = FileId::of(&dir) else { continue };
-            let anchor = Anchor { mount: mount.clone(), fsid: id.fsid };
-            self.anchors.push(anchor.clone());
-            new.push((anchor, dir));
+            let mut anchor = Anchor { mount: id, point, kind: mount.kind.clone(), fsid: 0 };
+            let Ok(root) = anchor.open(walk) else { continue };
+            let Ok(file) = FileId::of(&root) else { continue };
+            anchor.fsid = file.fsid;
+            self.known.push(anchor.clone());
+            new.push((anchor, root));
         }
-        Ok(new)
+        new
     }
 
-    /// The directories in which it is looked on a mount: its root, or those of the list that lie on it.
+    /// The directories in which it is looked on a mount: its root, or those of the scope that lie on it.
     #[must_use]
-    pub fn roots(&self, mount: &Mount) -> Vec<PathBuf> {
+    pub fn roots(&self, anchor: &Anchor) -> Vec<PathBuf> {
         let below = &self.scope.below;
-        if below.iter().any(|dir| mount.point.starts_with(dir)) {
-            return vec![mount.point.clone()];
+        if below.iter().any(|dir| anchor.point.starts_with(dir)) {
+            return vec![anchor.point.clone()];
         }
-        below.iter().filter(|dir| dir.starts_with(&mount.point)).cloned().collect()
+        below.iter().filter(|dir| dir.starts_with(&anchor.point)).cloned().collect()
     }
 
     /// Every mount on which directories are looked for.
     #[must_use]
     pub fn all(&self) -> &[Anchor] {
-        &self.anchors
-    }
-
-    /// The mounts of a file system.
-    pub fn of(&self, fsid: u64) -> impl Iterator<Item = &Anchor> {
-        self.anchors.iter().filter(move |anchor| anchor.fsid == fsid)
+        &self.known
     }
 
     /// Opens the directory behind a handle `O_PATH`.
@@ -218,10 +143,10 @@ impl Mounts {
     /// ESTALE where it is gone, ENOENT where it cannot be reached from the daemon's root.
     pub fn reach(&mut self, dir: &FileId) -> io::Result<OwnedFd> {
         let mut last = io::Error::from(io::ErrorKind::NotFound);
-        for anchor in self.anchors.iter().filter(|anchor| anchor.fsid == dir.fsid) {
-            let root = match self.open.entry(anchor.mount.id) {
+        for anchor in self.known.iter().filter(|anchor| anchor.fsid == dir.fsid) {
+            let root = match self.open.entry(anchor.mount) {
                 Entry::Occupied(root) => root.into_mut(),
-                Entry::Vacant(none) => match anchor.mount.open() {
+                Entry::Vacant(none) => match Walk::new().map_err(io::Error::from).and_then(|walk| anchor.open(&walk)) {
                     Ok(root) => none.insert(root),
                     Err(error) => {
                         last = error;
@@ -231,29 +156,37 @@ impl Mounts {
             };
             match dir.open(root, libc::O_PATH | libc::O_DIRECTORY) {
                 // A mount that shows only a part of the file system may not show this one.
-                Ok(opened) if anchor.mount.root == Path::new("/") || path_of(&opened).is_ok() => return Ok(opened),
-                Ok(_) => {}
+                Ok(opened) => match path_of(&opened) {
+                    Ok(_) => return Ok(opened),
+                    Err(error) => last = error,
+                },
                 Err(error) => last = error,
             }
         }
         Err(last)
     }
 
-    /// Closes what was opened for [`Mounts::reach`]: it keeps file systems from being unmounted.
+    /// Closes what was opened for [`Anchors::reach`]: it keeps file systems from being unmounted.
     pub fn release(&mut self) {
         self.open.clear();
     }
 }
 
-/// The path of an open directory, if the directory is found there.
+/// The path of an open directory, if the directory is found there. Nothing is waited for: what is open is in the kernel's
+/// cache, with all that is above it.
 ///
 /// # Errors
-/// ENOENT: it was removed, or cannot be reached from the daemon's root.
+/// ENOENT: it was removed, is covered by a mount, or cannot be reached from the daemon's root.
 pub fn path_of(dir: impl AsFd) -> io::Result<PathBuf> {
-    let link = fd_link(dir.as_fd());
-    let path = fs::read_link(&link)?;
-    let (here, there) = (fs::metadata(&link)?, fs::symlink_metadata(&path)?);
-    let is_same = (here.dev(), here.ino()) == (there.dev(), there.ino());
+    let path = fs::read_link(fd_link(dir.as_fd()))?;
+    let below = path.strip_prefix("/").map_err(|_| io::ErrorKind::NotFound)?;
+    let found = if below.as_os_str().is_empty() {
+        Known::of(File::open("/")?)?
+    } else {
+        Known::of(open_within(File::open("/")?, below, Lookup::Cache)?)?
+    };
+    let known = Known::of(dir)?;
+    let is_same = (found.device, found.inode) == (known.device, known.inode);
     if is_same { Ok(path) } else { Err(io::ErrorKind::NotFound.into()) }
 }
 
@@ -261,27 +194,13 @@ pub fn path_of(dir: impl AsFd) -> io::Result<PathBuf> {
 mod tests {
     use super::*;
 
-    fn mount(id: u32, point: &str, kind: &str) -> Mount {
-        Mount { id, root: "/".into(), point: point.into(), kind: kind.to_owned() }
-    }
-
-    #[test]
-    fn a_line_of_mountinfo() {
-        let line = b"36 35 98:0 /mnt1 /a\\040b\\134 rw,noatime master:1 shared:2 - ext4 /dev/root rw,errors=continue";
-        let read = Mount::parse(line).unwrap();
-        assert_eq!(read, Mount { id: 36, root: "/mnt1".into(), point: "/a b\\".into(), kind: "ext4".to_owned() });
-        for odd in [&b""[..], b"36 35 98:0 / / rw - ", b"x 35 98:0 / / rw - ext4 a b", b"36 35 98:0 /"] {
-            assert!(Mount::parse(odd).is_none_or(|mount| mount.kind.is_empty()), "{}", String::from_utf8_lossy(odd));
-        }
-    }
-
     #[test]
     fn which_mounts_hold_or_lie_below_a_directory() {
-        let all =
-            [mount(1, "/", "ext4"), mount(2, "/srv", "xfs"), mount(3, "/srv/data", "ext4"), mount(4, "/srv", "btrfs")];
+        let all = [(1, "/"), (2, "/srv"), (3, "/srv/data"), (4, "/srv")].map(|(id, point)| (id, PathBuf::from(point)));
         let of = |below: &[&str]| {
             let scope = Scope::new(below.iter().map(PathBuf::from).collect(), &["/srv/*/x".to_owned()]).unwrap();
-            all.iter().filter(|mount| mount.concerns(&scope, &all)).map(|mount| mount.id).collect::<Vec<_>>()
+            let concerned = all.iter().filter(|(id, point)| concerns(&scope, *id, point, &all));
+            concerned.map(|(id, _)| *id).collect::<Vec<_>>()
         };
         assert_eq!(of(&["/"]), [1, 2, 3, 4]);
         assert_eq!(of(&["/opt", "/usr"]), [1]);
@@ -317,5 +236,6 @@ mod tests {
         assert_eq!(path_of(&open).unwrap(), path.with_extension("y"));
         fs::remove_dir(path.with_extension("y")).unwrap();
         assert!(path_of(&open).is_err());
+        assert_eq!(path_of(File::open("/").unwrap()).unwrap(), Path::new("/"));
     }
 }

@@ -1,7 +1,6 @@
 //! The search for site directories below a directory, a little at a time.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -9,11 +8,12 @@ use std::time::Instant;
 
 use nix::dir::{Dir, Type};
 use nix::fcntl::{OFlag, openat};
-use nix::sys::stat::{Mode, fstat};
+use nix::sys::stat::Mode;
 
 use super::is_site_name;
-use super::mounts::mount_id;
-use crate::fanotify::group::fd_link;
+use crate::fanotify::Known;
+
+const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
 /// How far a search goes.
 #[derive(Clone, Copy, Debug)]
@@ -37,8 +37,7 @@ pub enum Found {
 #[derive(Debug)]
 pub struct Search {
     levels: Vec<Level>,
-    device: u64,
-    mount: Option<u32>,
+    mount: u64,
     limits: Limits,
     /// Directories were left out because of the limits.
     is_cut: bool,
@@ -57,13 +56,11 @@ impl Search {
     /// # Errors
     /// What open(2) says.
     pub fn below(dir: impl AsFd, limits: Limits) -> io::Result<Self> {
-        let dir = File::open(fd_link(dir.as_fd()))?;
-        let device = fstat(&dir)?.st_dev;
-        let mount = mount_id(&dir);
-        let mut search = Search { levels: Vec::new(), device, mount, limits, is_cut: false };
+        let dir = dir.as_fd().try_clone_to_owned()?;
+        let mount = Known::of(&dir)?.mount;
         // Its entries are looked at with the first step.
-        search.levels.push(Level { dir: dir.into(), left: vec![OsString::from(".")] });
-        Ok(search)
+        let levels = vec![Level { dir, left: vec![OsString::from(".")] }];
+        Ok(Search { levels, mount, limits, is_cut: false })
     }
 
     /// Whether it has left directories out.
@@ -98,12 +95,12 @@ impl Search {
     /// Reads one directory: what has the name of a site directory is found, the other directories are left for later.
     fn look_into(&self, name: &OsStr, found: &mut impl FnMut(Found)) -> Option<Level> {
         let above = &self.levels.last()?.dir;
-        let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK | OFlag::O_CLOEXEC;
-        let mut dir = Dir::openat(above, name, flags, Mode::empty()).ok()?;
-        // Another file system's own search comes here; a btrfs subvolume is the same mount, with another number.
-        if fstat(&dir).ok()?.st_dev != self.device && mount_id(&dir) != self.mount {
+        // Looked at before it is opened: what is mounted there may make us wait for ever, or has a search of its own.
+        let entry = openat(above, name, LOOK | OFlag::O_DIRECTORY, Mode::empty()).ok()?;
+        if Known::of(&entry).ok()?.mount != self.mount {
             return None;
         }
+        let mut dir = Dir::openat(&entry, ".", OFlag::O_DIRECTORY | OFlag::O_CLOEXEC, Mode::empty()).ok()?;
         let mut left = Vec::new();
         let mut sites = Vec::new();
         for entry in dir.iter().flatten() {
@@ -119,22 +116,21 @@ impl Search {
             }
         }
         for name in sites {
-            let flags = OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
-            let Ok(entry) = openat(&dir, name.as_os_str(), flags, Mode::empty()) else { continue };
-            match fstat(&entry).map(|stat| stat.st_mode & libc::S_IFMT) {
-                Ok(libc::S_IFDIR) => found(Found::Directory(entry)),
-                Ok(libc::S_IFLNK) => found(Found::Link(entry)),
+            let Ok(entry) = openat(&dir, name.as_os_str(), LOOK, Mode::empty()) else { continue };
+            let Ok(known) = Known::of(&entry) else { continue };
+            match known.kind {
+                libc::S_IFDIR if known.mount == self.mount => found(Found::Directory(entry)),
+                libc::S_IFLNK => found(Found::Link(entry)),
                 _ => {}
             }
         }
-        let dir = dir.as_fd().try_clone_to_owned().ok()?;
-        Some(Level { dir, left })
+        Some(Level { dir: entry, left })
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::fs;
+    use std::fs::{self, File};
     use std::os::unix::fs::symlink;
     use std::path::Path;
     use std::time::Duration;

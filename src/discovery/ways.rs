@@ -7,19 +7,19 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
-use std::fs;
 use std::hash::{BuildHasher, RandomState};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::MetadataExt;
 use std::path::{Component, Path, PathBuf};
 
 use glob::Pattern;
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode;
+use nix::fcntl::readlinkat;
+use nix::sys::stat::fstat;
 
+use crate::fanotify::group::fd_link;
 use crate::fanotify::wire::Info;
 use crate::fanotify::{Changes, FileId, NotificationGroup};
+use crate::watch::{Reached, Walk};
 
 /// Names that are watched, at most. Who may make site directories can make as many as he likes.
 const MAX_NAMES: usize = 262_144;
@@ -27,15 +27,21 @@ const MAX_NAMES: usize = 262_144;
 const MAX_STOPS: usize = 32_768;
 /// Symbolic links that are followed on one way.
 const MAX_LINKS: usize = 16;
-/// More parts than any path has whose links the kernel would follow.
-const MAX_STEPS: usize = 4096;
 
 /// A directory on the way of a glob.
 #[derive(Debug)]
 struct Stop {
     path: PathBuf,
     /// Which globs lead through it, and which of their parts is looked for here.
-    wants: Vec<(usize, usize)>,
+    wants: Vec<Way>,
+}
+
+/// A part of a glob that is looked for, and how many links led to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Way {
+    glob: usize,
+    part: usize,
+    links: usize,
 }
 
 /// What has got a name on a way.
@@ -80,16 +86,6 @@ enum Part {
     Rest,
 }
 
-impl Part {
-    fn matches(&self, name: &OsStr) -> bool {
-        match self {
-            Part::Literal(literal) => literal == name,
-            Part::Pattern(pattern) => name.to_str().is_some_and(|name| pattern.matches(name)),
-            Part::Rest => true,
-        }
-    }
-}
-
 impl Ways {
     /// Nothing is watched before [`Ways::follow`] and [`Ways::add`].
     ///
@@ -109,11 +105,11 @@ impl Ways {
     }
 
     /// Watches the ways of all globs anew. Where they lead now.
-    pub fn follow(&mut self) -> Vec<PathBuf> {
+    pub fn follow(&mut self, walk: &Walk) -> Vec<PathBuf> {
         self.stops.clear();
         let mut found = Vec::new();
         for glob in 0..self.globs.len() {
-            self.follow_from(glob, 0, Path::new("/"), 0, &mut found);
+            self.follow_from(walk, Way { glob, part: 0, links: 0 }, Path::new("/"), &mut found);
         }
         found
     }
@@ -137,87 +133,82 @@ impl Ways {
     }
 
     /// Watches a directory on the way of a glob, and goes on from what is there.
-    fn follow_from(&mut self, glob: usize, part: usize, dir: &Path, links: usize, found: &mut Vec<PathBuf>) {
-        let Some(wanted) = self.globs.get(glob).and_then(|parts| parts.get(part)) else {
-            found.push(dir.to_owned());
-            return;
+    fn follow_from(&mut self, walk: &Walk, way: Way, dir: &Path, found: &mut Vec<PathBuf>) {
+        let literal = match self.wanted(way) {
+            None => return found.push(dir.to_owned()),
+            Some(Part::Literal(name)) => Some(name.clone()),
+            Some(Part::Pattern(_) | Part::Rest) => None,
         };
-        let literal = if let Part::Literal(name) = wanted { Some(name.clone()) } else { None };
-        let is_rest = matches!(wanted, Part::Rest);
+        let Ok(place) = walk.reach(dir) else { return };
         // First the mark, then the look: what comes in between is told.
-        if !self.stop_at(dir, glob, part) || is_rest {
-            return;
-        }
+        self.stop_at(&place, way);
         let names: Vec<OsString> = match literal {
             Some(name) => vec![name],
-            None => {
-                let entries = fs::read_dir(dir).into_iter().flatten().flatten();
-                let names = entries.map(|entry| entry.file_name());
-                names.filter(|name| self.is_wanted(glob, part, name)).collect()
-            }
+            None => entries(&place).into_iter().filter(|name| self.leads_on(way, name)).collect(),
         };
         for name in names {
-            self.follow_name(glob, part, &dir.join(name), links, found);
+            self.follow_name(walk, way, &place.path.join(name), found);
         }
     }
 
-    fn is_wanted(&self, glob: usize, part: usize, name: &OsStr) -> bool {
-        self.globs.get(glob).and_then(|parts| parts.get(part)).is_some_and(|part| part.matches(name))
+    fn wanted(&self, way: Way) -> Option<&Part> {
+        self.globs.get(way.glob).and_then(|parts| parts.get(way.part))
+    }
+
+    fn leads_on(&self, way: Way, name: &OsStr) -> bool {
+        match self.wanted(way) {
+            Some(Part::Literal(literal)) => literal == name,
+            Some(Part::Pattern(pattern)) => name.to_str().is_some_and(|name| pattern.matches(name)),
+            Some(Part::Rest) | None => false,
+        }
     }
 
     /// What a part of a glob has led to.
-    fn follow_name(&mut self, glob: usize, part: usize, path: &Path, links: usize, found: &mut Vec<PathBuf>) {
-        let Ok(metadata) = fs::symlink_metadata(path) else { return };
-        if metadata.is_symlink() {
-            if links < MAX_LINKS
-                && let Some(target) = self.watch_link(path)
+    fn follow_name(&mut self, walk: &Walk, way: Way, path: &Path, found: &mut Vec<PathBuf>) {
+        let way = Way { part: way.part + 1, ..way };
+        if let Some(link) = link_at(walk, path) {
+            self.add(walk, &link);
+            if way.links < MAX_LINKS
+                && let Ok(target) = walk.reach(path)
             {
-                self.follow_from(glob, part + 1, &target, links + 1, found);
+                self.follow_from(walk, Way { links: way.links + 1, ..way }, &target.path, found);
             }
-        } else if metadata.is_dir() {
-            self.follow_from(glob, part + 1, path, links, found);
+        } else {
+            self.follow_from(walk, way, path, found);
         }
     }
 
-    /// Watches the way that a symbolic link leads; where to.
-    fn watch_link(&mut self, link: &Path) -> Option<PathBuf> {
-        let target = link.parent()?.join(fs::read_link(link).ok()?);
-        self.add(&lexical(&target));
-        fs::canonicalize(link).ok().filter(|target| target.is_dir())
-    }
-
-    fn stop_at(&mut self, dir: &Path, glob: usize, part: usize) -> bool {
-        let Some((file, id)) = directory(dir) else { return false };
+    fn stop_at(&mut self, place: &Reached, way: Way) {
+        let Ok(id) = place.file() else { return };
         if !self.stops.contains_key(&id) {
             if self.stops.len() >= MAX_STOPS {
                 self.is_full = true;
-                return true;
+                return;
             }
-            if self.group.mark(Changes::Newcomers, &file).is_err() {
-                return true; // no handles: nothing tells of it, and it can be looked at all the same
+            if self.group.mark(Changes::Newcomers, &place.dir).is_err() {
+                return; // no handles: nothing tells of it, and it can be looked at all the same
             }
         }
-        let stop = self.stops.entry(id).or_insert_with(|| Stop { path: dir.to_owned(), wants: Vec::new() });
-        if !stop.wants.contains(&(glob, part)) {
-            stop.wants.push((glob, part));
+        let stop = self.stops.entry(id).or_insert_with(|| Stop { path: place.path.clone(), wants: Vec::new() });
+        if !stop.wants.contains(&way) {
+            stop.wants.push(way);
         }
-        true
     }
 
     /// Watches the names that lead to a directory, whether it is there or not.
-    pub fn add(&mut self, path: &Path) {
+    pub fn add(&mut self, walk: &Walk, path: &Path) {
         let number = u32::try_from(self.paths.len()).unwrap_or(u32::MAX);
         let mut is_new = self.known.insert(self.keys.hash_one(path));
         let mut dir = PathBuf::new();
         for (part, component) in path.components().enumerate() {
-            if let Component::Normal(name) = component
-                && let Some((file, id)) = directory(&dir)
-            {
+            if let Component::Normal(name) = component {
+                let Ok(place) = walk.reach(&dir) else { break };
+                let Ok(id) = place.file() else { break };
                 let key = self.key(&id, name);
                 if !self.names.contains_key(&key) {
                     if self.names.len() >= MAX_NAMES {
                         self.is_full = true;
-                    } else if self.group.mark(Changes::Newcomers, &file).is_ok() {
+                    } else if self.group.mark(Changes::Newcomers, &place.dir).is_ok() {
                         self.names.insert(key, Name { path: number, part: u32::try_from(part).unwrap_or(u32::MAX) });
                         is_new = true;
                     }
@@ -240,9 +231,12 @@ impl Ways {
     /// # Errors
     /// What read(2) says, or that the kernel lost events: [`Ways::follow`] everything, then.
     pub fn read(&mut self, buffer: &mut Vec<u8>) -> io::Result<News> {
+        let mut due = self.group.queued()?;
+        if due == 0 {
+            return Ok(News::default());
+        }
         let mut came: HashSet<(FileId, OsString)> = HashSet::new();
         let mut is_lost = false;
-        let mut due = self.group.queued()?;
         while due > 0 {
             let read = self.group.read(buffer, |event, _| {
                 is_lost |= event.mask & libc::FAN_Q_OVERFLOW != 0;
@@ -257,23 +251,23 @@ impl Ways {
         if is_lost {
             return Err(io::Error::other("names were lost"));
         }
+        let walk = Walk::new().map_err(io::Error::from)?;
         let mut news = News::default();
         for (dir, name) in came {
-            self.came(&dir, &name, &mut news);
+            self.came(&walk, &dir, &name, &mut news);
         }
         news.paths.sort();
         news.paths.dedup();
         Ok(news)
     }
 
-    fn came(&mut self, dir: &FileId, name: &OsStr, news: &mut News) {
+    fn came(&mut self, walk: &Walk, dir: &FileId, name: &OsStr, news: &mut News) {
         let stop = self.stops.get(dir).map(|stop| (stop.path.join(name), stop.wants.clone()));
         if let Some((path, wants)) = stop {
-            for (glob, part) in wants {
-                match self.globs.get(glob).and_then(|parts| parts.get(part)) {
-                    Some(Part::Rest) => news.is_below_rest = true,
-                    Some(wanted) if wanted.matches(name) => self.follow_name(glob, part, &path, 0, &mut news.paths),
-                    _ => {}
+            for way in wants {
+                news.is_below_rest |= matches!(self.wanted(way), Some(Part::Rest));
+                if self.leads_on(way, name) {
+                    self.follow_name(walk, way, &path, &mut news.paths);
                 }
             }
         }
@@ -282,25 +276,26 @@ impl Ways {
         let through: PathBuf = path.components().take(known.part as usize + 1).collect();
         let concerned: Vec<PathBuf> =
             self.paths.iter().filter(|path| path.starts_with(&through)).map(|path| path.to_path_buf()).collect();
-        if fs::symlink_metadata(&through).is_ok_and(|metadata| metadata.is_symlink()) {
-            self.watch_link(&through);
+        if let Some(link) = link_at(walk, &through) {
+            self.add(walk, &link);
         }
         for path in concerned {
-            self.add(&path); // the directories behind the name are others now
+            self.add(walk, &path); // the directories behind the name are others now
             news.paths.push(path);
         }
     }
 
     /// Forgets the paths of directories that `is_guarded` does not know any more and that are gone, with the one above
     /// them.
-    pub fn forget(&mut self, is_guarded: impl Fn(&Path) -> bool) {
-        let gone = |path: &Path| !is_guarded(path) && !path.parent().is_some_and(Path::exists);
+    pub fn forget(&mut self, walk: &Walk, is_guarded: impl Fn(&Path) -> bool) {
+        let is_there = |path: &Path| path.parent().is_some_and(|above| walk.reach(above).is_ok());
+        let gone = |path: &Path| !is_guarded(path) && !is_there(path);
         let kept: Vec<Box<Path>> = self.paths.drain(..).filter(|path| !gone(path)).collect();
         self.names.clear();
         self.known.clear();
         self.is_full = false;
         for path in kept {
-            self.add(&path);
+            self.add(walk, &path);
         }
     }
 }
@@ -317,49 +312,24 @@ impl AsFd for Ways {
 /// guarded: files called `.pth` in there may be something else (PyTorch's weights), and its owner could not write them any
 /// more.
 #[must_use]
-pub fn leads_to(path: &Path) -> Option<PathBuf> {
-    let target = fs::canonicalize(path).ok()?;
-    let metadata = fs::metadata(&target).ok().filter(fs::Metadata::is_dir)?;
-    if target == path || metadata.mode() & 0o022 != 0 {
-        return Some(target);
-    }
-    let mut at = PathBuf::from("/");
-    let mut left: Vec<OsString> = names_of(path);
-    for _ in 0..MAX_STEPS {
-        let Some(name) = left.pop() else { return Some(target) };
-        if name == ".." {
-            at.pop();
-            continue;
-        }
-        at.push(name);
-        let entry = fs::symlink_metadata(&at).ok()?;
-        if entry.is_symlink() {
-            if entry.uid() != 0 && entry.uid() != metadata.uid() {
-                return None;
-            }
-            let link = fs::read_link(&at).ok()?;
-            at = if link.is_absolute() { PathBuf::from("/") } else { at.parent()?.to_owned() };
-            left.extend(names_of(&link));
-        }
-    }
-    None
+pub fn leads_to(walk: &Walk, path: &Path) -> Option<Reached> {
+    let (target, links) = walk.reach_by_links(path).ok()?;
+    let status = fstat(&target.dir).ok()?;
+    let may = |link: &u32| *link == 0 || *link == status.st_uid || status.st_mode & 0o022 != 0;
+    links.iter().all(may).then_some(target)
 }
 
-/// The parts of a path, the last one first.
-fn names_of(path: &Path) -> Vec<OsString> {
-    let name = |part: Component<'_>| match part {
-        Component::Normal(name) => Some(name.to_owned()),
-        Component::ParentDir => Some(OsString::from("..")),
-        Component::RootDir | Component::CurDir | Component::Prefix(_) => None,
-    };
-    path.components().rev().filter_map(name).collect()
+/// Where a symbolic link says that it leads, if that is what is there; the way to it is not looked at.
+fn link_at(walk: &Walk, path: &Path) -> Option<PathBuf> {
+    let above = walk.reach(path.parent()?).ok()?;
+    let target = readlinkat(&above.dir, path.file_name()?).ok()?;
+    Some(lexical(&above.path.join(target)))
 }
 
-fn directory(path: &Path) -> Option<(std::os::fd::OwnedFd, FileId)> {
-    let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-    let file = open(path, flags, Mode::empty()).ok()?;
-    let id = FileId::of(&file).ok()?;
-    Some((file, id))
+fn entries(place: &Reached) -> Vec<OsString> {
+    let Ok(dir) = place.open() else { return Vec::new() };
+    let Ok(entries) = std::fs::read_dir(fd_link(dir.as_fd())) else { return Vec::new() };
+    entries.flatten().map(|entry| entry.file_name()).collect()
 }
 
 fn parts(glob: &str) -> Vec<Part> {
@@ -378,7 +348,7 @@ fn lexical(path: &Path) -> PathBuf {
         match component {
             Component::CurDir => {}
             Component::ParentDir => drop(plain.pop()),
-            other => plain.push(other),
+            Component::RootDir | Component::Normal(_) | Component::Prefix(_) => plain.push(component),
         }
     }
     plain
@@ -386,6 +356,7 @@ fn lexical(path: &Path) -> PathBuf {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::fs::{chown, symlink};
 
     use super::*;
@@ -403,14 +374,15 @@ mod tests {
         fs::create_dir_all(at("real/lib/site-packages")).unwrap();
         symlink("real", at("link")).unwrap();
         let (through, target) = (at("link/lib/site-packages"), at("real/lib/site-packages"));
-        assert_eq!(leads_to(&through), Some(target.clone()), "one's own");
-        assert_eq!(leads_to(&target), Some(target.clone()), "without a link");
-        assert_eq!(leads_to(&at("nowhere")), None);
+        let leads = |path: &Path| leads_to(&Walk::new().unwrap(), path).map(|place| place.path);
+        assert_eq!(leads(&through), Some(target.clone()), "one's own");
+        assert_eq!(leads(&target), Some(target.clone()), "without a link");
+        assert_eq!(leads(&at("nowhere")), None);
         if nix::unistd::geteuid().is_root() {
             std::os::unix::fs::lchown(at("link"), Some(12345), None).unwrap();
-            assert_eq!(leads_to(&through), None, "a stranger's link");
+            assert_eq!(leads(&through), None, "a stranger's link");
             chown(&target, Some(12345), None).unwrap();
-            assert_eq!(leads_to(&through), Some(target), "to a directory of his own");
+            assert_eq!(leads(&through), Some(target), "to a directory of his own");
         }
     }
 }

@@ -21,10 +21,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use nix::fcntl::{OFlag, open};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
-use nix::sys::stat::Mode;
 
 use super::Guard;
 use super::found::Unfinished;
@@ -32,14 +30,14 @@ use super::judgement::is_vital;
 use super::survey::Brought;
 use crate::audit::Action;
 use crate::discovery::{
-    Anchor, Found, Limits, Mounts, Scope, Search, Ways, is_inside_site, is_site_name, leads_to, path_of,
+    Anchor, Anchors, Found, Limits, Scope, Search, Ways, is_inside_site, is_site_name, leads_to, path_of,
     site_directories,
 };
 use crate::fanotify::group::fd_link;
 use crate::fanotify::wire::Info;
 use crate::fanotify::{Changes, FileId, NotificationGroup, Pidfd};
 use crate::model::Failure;
-use crate::watch::{Author, Lane};
+use crate::watch::{Author, Lane, Walk, reach_local};
 
 /// How often it is looked whether it is over.
 const HEARTBEAT: Duration = Duration::from_millis(500);
@@ -85,6 +83,9 @@ pub(super) struct Discovery {
     /// Directories that are guarded from now on, for their ways.
     guarded: Sender<PathBuf>,
     news: Receiver<PathBuf>,
+    /// Directories that were guarded and do not lie where they did.
+    lost: Sender<FileId>,
+    strays: Receiver<FileId>,
     searches: Sender<Quest>,
     quests: Receiver<Quest>,
     /// Files that somebody still wrote when their directory was taken under guard.
@@ -95,7 +96,7 @@ pub(super) struct Discovery {
 
 #[derive(Debug)]
 struct Work {
-    mounts: Mounts,
+    anchors: Anchors,
     ways: Ways,
     buffer: Vec<u8>,
     /// When its queue was last known to be empty.
@@ -119,7 +120,7 @@ struct Unseen {
 #[derive(Debug)]
 enum Quest {
     /// Everything below a directory.
-    Below(OwnedFd, Since),
+    Below(PathBuf, Since),
     /// The site directories that interpreters say they use.
     Interpreters,
 }
@@ -144,11 +145,12 @@ struct Told {
 impl Discovery {
     pub(super) fn new(scope: Option<Scope>, globs: &[String], is_first_start: bool) -> io::Result<Self> {
         let (guarded, news) = unbounded();
+        let (lost, strays) = unbounded();
         let (searches, quests) = bounded(SEARCHES);
         Ok(Discovery {
             group: NotificationGroup::new()?,
             work: Mutex::new(Work {
-                mounts: Mounts::of_scope(scope.clone().unwrap_or_default()),
+                anchors: Anchors::of_scope(scope.clone().unwrap_or_default()),
                 ways: Ways::new(globs)?,
                 buffer: Vec::new(),
                 emptied: Instant::now(),
@@ -163,6 +165,8 @@ impl Discovery {
             have_mounts_changed: AtomicBool::new(false),
             guarded,
             news,
+            lost,
+            strays,
             searches,
             quests,
             unfinished: Mutex::default(),
@@ -179,6 +183,20 @@ impl Discovery {
     /// Has the way to a guarded directory watched.
     pub(super) fn watch_way(&self, path: PathBuf) {
         let _ = self.guarded.send(path); // the other end is part of the same struct
+        self.wake();
+    }
+
+    /// A guarded directory was lost. It is guarded again where it lies now.
+    pub(super) fn look_for(&self, dir: FileId) {
+        if self.scope.is_some() {
+            let _ = self.lost.send(dir);
+            self.wake();
+        }
+    }
+
+    /// File systems were mounted or unmounted: those that are new are watched and searched.
+    pub(super) fn mounts_changed(&self) {
+        self.have_mounts_changed.store(true, Ordering::Release);
         self.wake();
     }
 
@@ -218,12 +236,6 @@ impl Guard {
         self.discovery.wake();
     }
 
-    /// File systems were mounted or unmounted: those that are new are watched and searched.
-    pub(super) fn discover_in_new_mounts(&self) {
-        self.discovery.have_mounts_changed.store(true, Ordering::Release);
-        self.discovery.wake();
-    }
-
     pub(super) fn run_discovery(&self) {
         let discovery = &self.discovery;
         let (mut has_begun, mut forgot) = (false, Instant::now());
@@ -235,24 +247,26 @@ impl Guard {
             }
             let work = &mut *discovery.work();
             if !std::mem::replace(&mut has_begun, true) {
-                let paths = work.ways.follow();
-                paths.iter().for_each(|path| self.look_where_it_leads(path));
+                self.follow_ways(work);
             }
             if discovery.have_mounts_changed.swap(false, Ordering::AcqRel) {
-                self.look_at_mounts(work, Since::Later);
+                if discovery.scope.is_some() {
+                    self.look_at_mounts(work, Since::Later);
+                }
+                self.follow_ways(work);
             }
             self.read_directories(work);
             self.look_below_moved(work);
             self.search_unseen(work);
-            for path in discovery.news.try_iter().take(AT_ONCE) {
-                work.ways.add(&path);
-                self.look_where_it_leads(&path); // what came before the way was watched
-            }
+            self.guard_strays(work);
+            self.watch_new_ways(work);
             self.read_ways(work);
             self.finish_unfinished();
             if forgot.elapsed() >= FORGET {
                 forgot = Instant::now();
-                work.ways.forget(|path| self.parts.watch.sites.by_path(path).is_some());
+                if let Ok(walk) = Walk::new() {
+                    work.ways.forget(&walk, |path| self.parts.watch.sites.by_path(path).is_some());
+                }
             }
         }
     }
@@ -266,42 +280,65 @@ impl Guard {
             return;
         }
         let work = discovery.work();
-        if !work.moved.is_empty() || !discovery.news.is_empty() {
+        if !work.moved.is_empty() || !discovery.news.is_empty() || !discovery.strays.is_empty() {
             wait = Duration::ZERO;
         }
         let told = [discovery.group.as_fd(), work.ways.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
         let _ = poll(&mut [own, told].concat(), PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO));
     }
 
+    /// Directories that were guarded are guarded where they lie now.
+    fn guard_strays(&self, work: &mut Work) {
+        for stray in self.discovery.strays.try_iter().take(AT_ONCE) {
+            if let Ok(dir) = work.anchors.reach(&stray) {
+                self.guard_found(&dir, Brought::Found { maker: None });
+            }
+        }
+        work.anchors.release();
+    }
+
+    fn watch_new_ways(&self, work: &mut Work) {
+        let paths: Vec<PathBuf> = self.discovery.news.try_iter().take(AT_ONCE).collect();
+        if paths.is_empty() {
+            return;
+        }
+        let Ok(walk) = Walk::new() else { return };
+        for path in paths {
+            work.ways.add(&walk, &path);
+            self.look_where_it_leads(&path); // what came before the way was watched
+        }
+    }
+
+    /// Watches the ways of the policy anew, and guards where they lead.
+    fn follow_ways(&self, work: &mut Work) {
+        let Ok(walk) = Walk::new() else { return };
+        let paths = work.ways.follow(&walk);
+        paths.iter().for_each(|path| self.look_where_it_leads(path));
+    }
+
     /// Marks the file systems that are new, and has them searched.
     fn look_at_mounts(&self, work: &mut Work, since: Since) {
-        let new = match work.mounts.refresh() {
-            Ok(new) => new,
+        let walk = match Walk::new() {
+            Ok(walk) => walk,
             Err(error) => return self.failed(Failure::Mark, "/proc/self/mountinfo".into(), &error.to_string()),
         };
-        for (anchor, root) in new {
+        for (anchor, root) in work.anchors.refresh(&walk) {
             if let Err(error) = self.discovery.group.mark_new_directories(&root) {
                 // Whose handles cannot be opened (overlayfs), of that nothing is told (EOPNOTSUPP).
-                let message =
-                    format!("searched now and then for new site directories ({}): {error}", anchor.mount.kind);
-                self.failed(Failure::Mark, anchor.mount.point.clone(), &message);
-                work.unseen
-                    .insert(anchor.fsid, Unseen { is_due: true, is_always: true, searched: Some(Instant::now()) });
+                let message = format!("searched now and then for new site directories ({}): {error}", anchor.kind);
+                self.failed(Failure::Mark, anchor.point.clone(), &message);
+                let unseen = Unseen { is_due: true, is_always: true, searched: Some(Instant::now()) };
+                work.unseen.insert(anchor.mount, unseen);
             }
-            self.search_mount(work, &anchor, since);
+            self.search_anchor(work, &anchor, since);
         }
     }
 
-    fn search_mount(&self, work: &Work, anchor: &Anchor, since: Since) {
-        for root in work.mounts.roots(&anchor.mount) {
-            let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-            if let Ok(root) = open(&root, flags, Mode::empty()) {
-                self.search(root, since);
-            }
-        }
+    fn search_anchor(&self, work: &Work, anchor: &Anchor, since: Since) {
+        work.anchors.roots(anchor).into_iter().for_each(|root| self.search(root, since));
     }
 
-    fn search(&self, below: OwnedFd, since: Since) {
+    fn search(&self, below: PathBuf, since: Since) {
         if self.discovery.searches.try_send(Quest::Below(below, since)).is_err() {
             // More directories are moved than can be searched. What is in them is not guarded.
             self.parts.counters.failed(Failure::WatchOverflow);
@@ -334,20 +371,20 @@ impl Guard {
                 self.search_everything(work);
             }
         }
-        work.mounts.release();
+        work.anchors.release();
     }
 
     /// Too much has happened to be looked at one by one.
     fn search_everything(&self, work: &mut Work) {
         self.parts.counters.failed(Failure::WatchOverflow);
-        let all: Vec<u64> = work.mounts.all().iter().map(|anchor| anchor.fsid).collect();
-        all.into_iter().for_each(|fsid| work.unseen.entry(fsid).or_default().is_due = true);
+        let all: Vec<u64> = work.anchors.all().iter().map(|anchor| anchor.mount).collect();
+        all.into_iter().for_each(|mount| work.unseen.entry(mount).or_default().is_due = true);
     }
 
     /// A directory was made or moved that may be a site directory, or may have one in it.
     fn look_at(&self, work: &mut Work, told: &Told) {
         if is_site_name(&told.name) || is_library(&told.name) {
-            match work.mounts.reach(&told.dir) {
+            match work.anchors.reach(&told.dir) {
                 Ok(dir) if is_site_name(&told.name) => {
                     self.guard_found(&dir, Brought::Found { maker: Some(&told.author) });
                 }
@@ -369,11 +406,11 @@ impl Guard {
 
     /// A link called site-packages in there nobody tells of.
     fn watch_library(&self, work: &mut Work, dir: &OwnedFd) {
-        let Ok(path) = path_of(dir) else { return };
+        let (Ok(path), Ok(walk)) = (path_of(dir), Walk::new()) else { return };
         for name in ["site-packages", "dist-packages"] {
             let path = path.join(name);
             if self.discovery.covers(&path) && !is_inside_site(&path) {
-                work.ways.add(&path);
+                work.ways.add(&walk, &path);
                 self.look_where_it_leads(&path);
             }
         }
@@ -384,12 +421,11 @@ impl Guard {
         let until = Instant::now() + GLANCE;
         while Instant::now() < until {
             let Some(moved) = work.moved.pop_front() else { break };
-            match work.mounts.reach(&moved) {
-                Ok(dir) => self.glance_below(dir, until),
-                Err(_) => {} // gone again
+            if let Ok(dir) = work.anchors.reach(&moved) {
+                self.glance_below(dir, until); // else it is gone again
             }
         }
-        work.mounts.release();
+        work.anchors.release();
     }
 
     /// Searches the file systems on which something happened that could not be looked at, each not too often.
@@ -400,13 +436,16 @@ impl Guard {
         let took = Duration::from_millis(self.discovery.search_took_ms.load(Ordering::Acquire));
         let rest = REST.max(took.saturating_mul(REST_FACTOR));
         let is_due = |unseen: &Unseen| unseen.is_due && unseen.searched.is_none_or(|at| at.elapsed() >= rest);
-        let due: Vec<u64> = work.unseen.iter().filter(|(_, unseen)| is_due(unseen)).map(|(fsid, _)| *fsid).collect();
-        for fsid in due {
-            let Some(unseen) = work.unseen.get_mut(&fsid) else { continue };
-            (unseen.is_due, unseen.searched) = (unseen.is_always, Some(Instant::now()));
-            for anchor in work.mounts.of(fsid).cloned().collect::<Vec<_>>() {
-                self.search_mount(work, &anchor, Since::Later);
+        let due: Vec<u64> = work.unseen.iter().filter(|(_, unseen)| is_due(unseen)).map(|(mount, _)| *mount).collect();
+        for mount in due {
+            let Some(anchor) = work.anchors.all().iter().find(|anchor| anchor.mount == mount).cloned() else {
+                work.unseen.remove(&mount);
+                continue;
+            };
+            if let Some(unseen) = work.unseen.get_mut(&mount) {
+                (unseen.is_due, unseen.searched) = (unseen.is_always, Some(Instant::now()));
             }
+            self.search_anchor(work, &anchor, Since::Later);
         }
     }
 
@@ -414,8 +453,8 @@ impl Guard {
     fn glance_below(&self, dir: OwnedFd, until: Instant) {
         let Ok(mut search) = Search::below(&dir, Limits { depth: DEPTH, directories: DIRECTORIES }) else { return };
         let is_more = search.go_on(until, |found| self.guard_what(found, Since::Later));
-        if is_more {
-            self.search(dir, Since::Later);
+        if is_more && let Ok(path) = path_of(&dir) {
+            self.search(path, Since::Later);
         }
     }
 
@@ -455,26 +494,18 @@ impl Guard {
 
     /// Looks where a path leads that led to a site directory, or would if there were one.
     pub(super) fn look_where_it_leads(&self, path: &Path) {
-        let Some(target) = leads_to(path) else { return };
-        let Ok(dir) = crate::resolve::open_path(&target).and_then(FileId::of) else { return };
-        if let Some(site) = self.parts.watch.sites.by_path(&target).and_then(|id| self.parts.watch.sites.get(id)) {
+        let Some(target) = Walk::new().ok().and_then(|walk| leads_to(&walk, path)) else { return };
+        let Ok(dir) = target.file() else { return };
+        if let Some(site) = self.parts.watch.sites.by_path(&target.path).and_then(|id| self.parts.watch.sites.get(id)) {
             if site.file == dir {
                 return;
             }
-            self.parts.watch.tell_lost(&site);
+            if self.is_lost(&site) {
+                self.parts.watch.tell_lost(&site);
+            }
         }
-        if self.parts.watch.sites.by_file(&dir).is_none() && !is_vital(&target) {
-            self.guard_path(&target, Brought::Found { maker: None });
-        }
-    }
-
-    /// A guarded directory was moved: it is guarded where it lies now.
-    pub(super) fn guard_where_it_went(&self, dir: impl AsFd) {
-        if let Ok(path) = path_of(dir)
-            && self.discovery.covers(&path)
-            && !is_inside_site(&path)
-        {
-            self.guard_path(&path, Brought::Found { maker: None });
+        if self.parts.watch.sites.by_file(&dir).is_none() && !is_vital(&target.path) {
+            self.guard_path(&target.path, Brought::Found { maker: None });
         }
     }
 
@@ -483,8 +514,7 @@ impl Guard {
             Ok(news) => news,
             Err(_) => {
                 self.parts.counters.failed(Failure::WatchOverflow);
-                let paths = work.ways.follow();
-                return paths.iter().for_each(|path| self.look_where_it_leads(path));
+                return self.follow_ways(work);
             }
         };
         news.paths.iter().for_each(|path| self.look_where_it_leads(path));
@@ -499,21 +529,23 @@ impl Guard {
             match self.stop.receive(&self.discovery.quests, HEARTBEAT) {
                 None => {}
                 Some(Quest::Interpreters) => self.ask_interpreters(),
-                Some(Quest::Below(dir, since)) => {
+                Some(Quest::Below(path, since)) => {
                     self.discovery.is_searching.store(true, Ordering::Release);
-                    self.search_below(&dir, since);
+                    self.search_below(&path, since);
                     self.discovery.is_searching.store(false, Ordering::Release);
                 }
             }
         }
     }
 
-    fn search_below(&self, dir: &OwnedFd, since: Since) {
+    fn search_below(&self, path: &Path, since: Since) {
         while !self.discovery.is_begun.load(Ordering::Acquire) && !self.is_stopping() {
             self.stop.sleep(HEARTBEAT / 10);
         }
-        let Ok(mut search) = Search::below(dir, Limits { depth: DEPTH, directories: DIRECTORIES }) else { return };
-        let (begun, path) = (Instant::now(), path_of(dir).unwrap_or_default());
+        let Ok(place) = reach_local(path) else { return };
+        let limits = Limits { depth: DEPTH, directories: DIRECTORIES };
+        let Ok(mut search) = Search::below(&place.dir, limits) else { return };
+        let begun = Instant::now();
         let mut found = 0;
         while search.go_on(Instant::now() + TURN, |one| {
             found += 1;
@@ -526,7 +558,7 @@ impl Guard {
         self.discovery.search_took_ms.store(took, Ordering::Release);
         if since == Since::Start {
             let said = format!("searched for site directories: {found} in {took} ms");
-            self.parts.audit.record(self.note(Action::Search, path).saying(said));
+            self.parts.audit.record(self.note(Action::Search, path.to_owned()).saying(said));
         }
     }
 
@@ -535,7 +567,8 @@ impl Guard {
         let mut remarks = Vec::new();
         for path in site_directories(&mut remarks) {
             if self.discovery.scope.as_ref().is_some_and(|scope| scope.contains(&path)) {
-                if let Some(target) = leads_to(&path).filter(|target| !is_vital(target)) {
+                let target = Walk::new().ok().and_then(|walk| leads_to(&walk, &path)).map(|target| target.path);
+                if let Some(target) = target.filter(|target| !is_vital(target)) {
                     self.guard_path(&target, Brought::BeforeStart);
                 }
                 self.discovery.watch_way(path);

@@ -12,8 +12,8 @@
 //! watch ──▶ arrivals ×1: newcomers judged, quarantined; written files approved or held; replaced ones put back
 //! awaiting ×1: has written files judged again while their writer is at work, and for good when it has ended
 //! places ×1: has what stands in the place of a lost directory guarded
-//! mounts ×1: the same for what was mounted
 //! discovery ×1, search ×1: site directories that come to be, and those that nobody has named
+//! mounts ×1: the same for what was mounted
 //! deadline ×1: answers what is overdue
 //! offenders: ends who did it, where the policy says so
 //! remembered: who was at the gate, for newcomers whose author is gone
@@ -140,9 +140,9 @@ pub struct Guard {
     remembered: Remembered,
     awaiting: Awaiting,
     vacant: Vacant,
+    discovery: Discovery,
     leases: Leases,
     mounts: Mounted,
-    discovery: Discovery,
     known: KnownFiles,
     work: PerLane<Sender<Arc<Waiting>>>,
     queue: PerLane<Receiver<Arc<Waiting>>>,

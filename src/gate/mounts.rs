@@ -144,16 +144,27 @@ impl Guard {
     /// Something was mounted or unmounted: what the policy names and is there now is guarded, what is gone is let go.
     pub(super) fn mounts_changed(&self) {
         drop(self.guard_sites());
-        self.discover_in_new_mounts();
+        self.tell_lost_places();
+        self.discovery.mounts_changed();
+    }
+
+    /// Looks at the place of every guarded directory, and tells of those that do not lie there any more.
+    pub(super) fn tell_lost_places(&self) {
         let sites = self.parts.watch.sites.all();
-        self.tell_lost_places(&sites);
-        if let Ok(walk) = Walk::new() {
+        let walk = self.tell_lost_among(&sites);
+        if let Some(walk) = walk.or_else(|| Walk::new().ok()) {
             self.mounts.forget(&walk, &sites.iter().map(|site| site.id).collect());
         }
     }
 
-    /// Looks at the place of every guarded directory, and tells of those that do not lie there any more.
-    pub(super) fn tell_lost_places(&self, sites: &[Arc<SiteDir>]) {
+    /// The same for some of them, from a number on; the number to go on from.
+    pub(super) fn tell_lost_some(&self, from: usize, count: usize) -> usize {
+        let (some, next) = self.parts.watch.sites.some(from, count);
+        self.tell_lost_among(&some);
+        next
+    }
+
+    fn tell_lost_among(&self, sites: &[Arc<SiteDir>]) -> Option<Walk> {
         let mut walk = None;
         for site in sites {
             match self.place_of(site, &mut walk) {
@@ -163,6 +174,7 @@ impl Guard {
                 Place::Lost => self.parts.watch.tell_lost(site),
             }
         }
+        walk
     }
 
     /// Whether a guarded directory does not lie in its place any more.

@@ -66,9 +66,7 @@ impl Guard {
         while !self.is_stopping() {
             let is_new = self.stop.receive(&self.vacant.news, wait).is_some();
             wait = if is_new { SOON } else { TICK.min(wait * 2) };
-            let (some, after) = self.parts.watch.sites.some(next, AT_ONCE);
-            next = after;
-            self.tell_lost_places(&some);
+            next = self.tell_lost_some(next, AT_ONCE);
             if self.vacant.take_filled() {
                 self.parts.watch.tell_filled();
             }

@@ -8,7 +8,7 @@ use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode as CreateMode;
@@ -118,11 +118,11 @@ impl Guard {
         self.mounts.lies_on(site.id, place.mount);
         self.recover(&site);
         let looked = match brought {
-            Brought::By(author) => self.survey_arrivals(&site, author),
-            Brought::Before if self.parts.approvals.is_first_start() => self.survey_first(&site, brought),
+            Brought::Before if self.parts.approvals.is_first_start() => self.survey_first(&site),
             Brought::Before | Brought::BeforeStart | Brought::Found { .. } => {
                 self.survey_behind_the_gate(&site, brought)
             }
+            Brought::By(author) => self.survey_arrivals(&site, author),
         };
         let survey = match looked {
             Ok(survey) => survey,
@@ -159,10 +159,10 @@ impl Guard {
     }
 
     /// At the first start the gate comes last: until it stands nobody waits for us, and a host's startup files are many.
-    fn survey_first(&self, site: &SiteDir, brought: Brought<'_>) -> io::Result<Survey> {
+    fn survey_first(&self, site: &SiteDir) -> io::Result<Survey> {
         let mut survey = Survey { directories: 1, ..Survey::default() };
         for name in site.startup_names()? {
-            self.survey_file(site, &name, brought, &mut survey);
+            self.survey_file(site, &name, Brought::Before, &mut survey);
         }
         self.parts.watch.close_gate(site)?;
         Ok(survey)
@@ -232,7 +232,7 @@ impl Guard {
         let entry_id = file;
         survey.files += 1;
         survey.linked += usize::from(kind.is_file() && status.nlink() > 1);
-        let wanted = self.parts.approvals.is_first_start() || self.is_wanted(site, name);
+        let wanted = self.is_baseline(brought, &status) || self.is_wanted(site, name);
         let reached = match kind.is_symlink().then(|| self.reach_target(site, name, wanted)) {
             Some(Err(error)) => {
                 survey.held += 1;
@@ -243,7 +243,7 @@ impl Guard {
         };
         let permit = || match brought {
             Brought::Found { maker: Some(maker) } if kind.is_file() => self.permit_of_maker(site, name, &status, maker),
-            _ => None,
+            Brought::Before | Brought::BeforeStart | Brought::Found { .. } | Brought::By(_) => None,
         };
         let found = match &reached {
             Some(reached) => self.content_of_target(site, name, reached).map(|found| (reached.file, found)),
@@ -285,7 +285,10 @@ impl Guard {
         }
         let judgement = self.judge(site, name, bytes, None, true);
         survey.executing += usize::from(judgement.class.executes());
-        if self.is_baseline(site, name, brought, &status) && judgement.class != ContentClass::Broken {
+        let target = reached.as_ref().map(|reached| std::fs::symlink_metadata(&reached.path));
+        let is_baseline = self.is_baseline(brought, &status)
+            && target.is_none_or(|target| target.is_ok_and(|target| self.is_baseline(brought, &target)));
+        if is_baseline && judgement.class != ContentClass::Broken {
             self.approve(&written, Origin::Baseline, judgement);
         } else if let Some(reached) = reached.as_ref().filter(|reached| !reached.is_watched) {
             survey.held += 1;
@@ -298,6 +301,21 @@ impl Guard {
         }
     }
 
+    /// Whether a file of this status belongs to what was there at the first start.
+    fn is_baseline(&self, brought: Brought<'_>, status: &std::fs::Metadata) -> bool {
+        match brought {
+            Brought::Before => self.parts.approvals.is_first_start(),
+            Brought::BeforeStart => {
+                // The time of the last change is the kernel's: neither utimes(2) nor a rename makes a file older. Whole
+                // seconds: the clock of files lags behind.
+                let start = self.discovery.first_start.and_then(|start| start.duration_since(UNIX_EPOCH).ok());
+                let changed = u64::try_from(status.ctime()).ok();
+                changed.zip(start).is_some_and(|(changed, start)| changed < start.as_secs())
+            }
+            Brought::Found { .. } | Brought::By(_) => false,
+        }
+    }
+
     /// A link that was found, and that cannot be kept unreadable where it is: to nothing that is there, or to what is not
     /// looked at.
     fn refuse_found_link(&self, site: &SiteDir, name: &OsStr, link: &FileId, why: &str) {
@@ -305,27 +323,6 @@ impl Guard {
         self.parts.audit.record(record.saying(format!("not approved, a link that cannot be held: {why}")));
         if self.parts.mode == Mode::Enforce {
             self.expel_link(site, name, link, Object::at(site.path_of(name)), "nobody knows");
-        }
-    }
-
-    /// Whether what was found belongs to what was there at the first start.
-    fn is_baseline(&self, site: &SiteDir, name: &OsStr, brought: Brought<'_>, status: &std::fs::Metadata) -> bool {
-        match brought {
-            Brought::Before => self.parts.approvals.is_first_start(),
-            Brought::BeforeStart => {
-                // The time of the last change is the kernel's: neither utimes(2) nor a rename makes a file older. That of
-                // a symbolic link is its own.
-                let target = if status.is_symlink() { self.follow(site, name) } else { None };
-                let target = target.map(|target| target.metadata());
-                let is_older = |status: &std::fs::Metadata| {
-                    let changed = u64::try_from(status.ctime()).map(Duration::from_secs);
-                    let start = self.discovery.first_start.and_then(|start| start.duration_since(UNIX_EPOCH).ok());
-                    // Whole seconds, one of them in between: the clock of files lags behind.
-                    changed.ok().zip(start).is_some_and(|(changed, start)| changed.as_secs() < start.as_secs())
-                };
-                is_older(status) && target.is_none_or(|target| target.is_ok_and(|status| is_older(&status)))
-            }
-            Brought::Found { .. } | Brought::By(_) => false,
         }
     }
 
@@ -356,7 +353,7 @@ impl Guard {
                     self.vacant.add(site.guarded.path.clone());
                 }
                 self.look_where_it_leads(&site.guarded.path);
-                self.guard_where_it_went(&site.dir);
+                self.discovery.look_for(site.file);
             }
             Role::Inside { of, name } => {
                 if let Some(of) = self.parts.watch.sites.get(*of) {

@@ -65,9 +65,9 @@ impl Guard {
             self.thread("pth-leases", Guard::run_leases)?,
             self.thread("pth-awaiting", Guard::run_awaiting)?,
             self.thread("pth-places", Guard::run_places)?,
-            self.thread("pth-mounts", Guard::run_mounts)?,
             self.thread("pth-discovery", Guard::run_discovery)?,
             self.thread("pth-search", Guard::run_search)?,
+            self.thread("pth-mounts", Guard::run_mounts)?,
             self.thread("pth-programs", Guard::run_programs)?,
             self.thread("pth-listers", Guard::run_listers)?,
         ];

@@ -157,6 +157,8 @@ struct Table {
     by_id: Vec<Option<Arc<SiteDir>>>,
     by_file: HashMap<FileId, SiteId>,
     by_path: HashMap<PathBuf, SiteId>,
+    /// Those that others lie over, by path, the last that was covered last.
+    covered: HashMap<PathBuf, Vec<SiteId>>,
 }
 
 impl Sites {
@@ -205,7 +207,9 @@ impl Sites {
         }
         let id = SiteId(table.by_id.len());
         table.by_file.insert(file, id);
-        table.by_path.insert(guarded.path.clone(), id);
+        if let Some(below) = table.by_path.insert(guarded.path.clone(), id) {
+            table.covered.entry(guarded.path.clone()).or_default().push(below);
+        }
         let site = Arc::new(SiteDir { id, guarded, dir, file, approvals, lane });
         table.by_id.push(Some(Arc::clone(&site)));
         Some(site)
@@ -216,14 +220,19 @@ impl Sites {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         if let Some(site) = table.by_id.get_mut(id.0).and_then(Option::take) {
             table.by_file.remove(&site.file);
-            // Another directory may be known by that path by now.
-            if table.by_path.get(&site.guarded.path) == Some(&id) {
-                table.by_path.remove(&site.guarded.path);
-                // One that was covered by it, as by a mount, has the path again.
-                let covered = table.by_id.iter().flatten().find(|other| other.guarded.path == site.guarded.path);
-                if let Some(covered) = covered.map(|covered| covered.id) {
-                    table.by_path.insert(site.guarded.path.clone(), covered);
+            // Another directory may be known by that path by now; one that was covered by this one, as by a mount, is again.
+            let path = &site.guarded.path;
+            if table.by_path.get(path) == Some(&id) {
+                table.by_path.remove(path);
+                let below = table.covered.get_mut(path).and_then(Vec::pop);
+                if let Some(below) = below {
+                    table.by_path.insert(path.clone(), below);
                 }
+            } else if let Some(covered) = table.covered.get_mut(path) {
+                covered.retain(|other| *other != id);
+            }
+            if table.covered.get(path).is_some_and(Vec::is_empty) {
+                table.covered.remove(path);
             }
         }
     }

@@ -9,7 +9,7 @@ use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
 
 use nix::fcntl::{OFlag, open, openat, readlinkat};
-use nix::sys::stat::Mode;
+use nix::sys::stat::{Mode, fstat};
 
 use super::filesystems::Mounts;
 use crate::fanotify::group::fd_link;
@@ -177,9 +177,18 @@ impl Walk {
     /// # Errors
     /// ENOENT, ENOTDIR, ELOOP as in path_resolution(7); [`NotReached::Remote`].
     pub fn reach(&self, path: &Path) -> Result<Reached, NotReached> {
-        let step = self.follow(&self.root, path, &mut 0)?;
+        Ok(self.reach_by_links(path)?.0)
+    }
+
+    /// The same, with the owners of the symbolic links on the way.
+    ///
+    /// # Errors
+    /// As [`Walk::reach`].
+    pub fn reach_by_links(&self, path: &Path) -> Result<(Reached, Vec<u32>), NotReached> {
+        let mut links = Vec::new();
+        let step = self.follow(&self.root, path, &mut links)?;
         // The file descriptor may be shared with the steps below; a copy costs nothing that matters.
-        Ok(Reached::new(&step)?)
+        Ok((Reached::new(&step)?, links))
     }
 
     /// The number of the mount on which the deepest part of a path lies that is there; `None` if it is remote.
@@ -214,10 +223,10 @@ impl Walk {
             None => {
                 found.push(Reached::new(at).map_err(NotReached::System));
             }
-            Some((Part::Literal(name), rest)) => keep(self.follow(at, Path::new(name), &mut 0), rest, depth),
+            Some((Part::Literal(name), rest)) => keep(self.follow(at, Path::new(name), &mut Vec::new()), rest, depth),
             Some((Part::Pattern(pattern), rest)) => {
                 for name in entries(&at.fd).into_iter().filter(|name| pattern.matches(&name.to_string_lossy())) {
-                    keep(self.follow(at, Path::new(&name), &mut 0), rest, depth);
+                    keep(self.follow(at, Path::new(&name), &mut Vec::new()), rest, depth);
                 }
             }
             Some((Part::Any, rest)) => {
@@ -232,7 +241,7 @@ impl Walk {
         }
     }
 
-    fn follow(&self, from: &Rc<Step>, path: &Path, links: &mut usize) -> Result<Rc<Step>, NotReached> {
+    fn follow(&self, from: &Rc<Step>, path: &Path, links: &mut Vec<u32>) -> Result<Rc<Step>, NotReached> {
         let mut at = Rc::clone(from);
         for part in path.components() {
             at = match part {
@@ -241,9 +250,9 @@ impl Walk {
                 Component::ParentDir => at.above.clone().unwrap_or(at),
                 Component::Normal(name) => match self.enter(&at, name)? {
                     Next::Directory(step) => step,
-                    Next::Link(target) => {
-                        *links += 1;
-                        if *links > MAX_LINKS {
+                    Next::Link { target, owner } => {
+                        links.push(owner);
+                        if links.len() > MAX_LINKS {
                             return Err(nix::Error::ELOOP.into());
                         }
                         self.follow(&at, &target, links)?
@@ -272,7 +281,7 @@ impl Walk {
             libc::S_IFDIR => {
                 Ok(Next::Directory(Rc::new(Step { fd, path, mount: known.mount, above: Some(Rc::clone(at)) })))
             }
-            libc::S_IFLNK => Ok(Next::Link(readlinkat(&fd, "")?.into())),
+            libc::S_IFLNK => Ok(Next::Link { target: readlinkat(&fd, "")?.into(), owner: fstat(&fd)?.st_uid }),
             _ => Err(nix::Error::ENOTDIR.into()),
         }
     }
@@ -280,7 +289,7 @@ impl Walk {
 
 enum Next {
     Directory(Rc<Step>),
-    Link(PathBuf),
+    Link { target: PathBuf, owner: u32 },
 }
 
 /// One part of a glob.

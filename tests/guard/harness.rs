@@ -37,9 +37,9 @@ pub(crate) struct Config {
     home: PathBuf,
     state: PathBuf,
     built_in: bool,
-    containers: bool,
     /// What is said of discovery.
     discover: String,
+    containers: bool,
 }
 
 impl Config {
@@ -57,8 +57,8 @@ impl Config {
             home: place.path().to_owned(),
             state: place.path().join("state"),
             built_in: false,
-            containers: false,
             discover: "discover = false".to_owned(),
+            containers: false,
         }
     }
 
@@ -77,8 +77,8 @@ impl Config {
             home: home.to_owned(),
             state: home.join("state"),
             built_in: true,
-            containers: false,
             discover: "discover = false".to_owned(),
+            containers: false,
         }
     }
 
@@ -190,8 +190,8 @@ impl Config {
              [failure]\nbudget_ms = {budget}\nunresolved_arrival = {unresolved:?}\n[log]\nsyslog = false\njson = {events:?}\n[state]\ndir = {state:?}\n{rules}",
             include_default = self.include_default,
             mode = self.mode,
-            containers = self.containers,
             discover = self.discover,
+            containers = self.containers,
             budget = self.budget_ms,
             unresolved = self.unresolved_arrival,
             events = self.events(),
