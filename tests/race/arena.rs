@@ -129,11 +129,17 @@ fn interpreter() -> Interpreter {
     all.iter().find(|one| one.exe.starts_with("/usr/bin")).unwrap_or(&all[all.len() - 1]).clone()
 }
 
-/// New environments, with approved files in them; the guard is to guard them and nothing else.
+/// Two new environments, with approved files in them; the guard is to guard them and nothing else.
 pub(crate) fn place(within: &Path) -> Place {
+    many(within, 2)
+}
+
+/// The same with this many.
+pub(crate) fn many(within: &Path, environments: usize) -> Place {
     let mut place = Place::within(within);
     let interpreter = interpreter();
-    place.venvs = ["a", "b"].map(|name| Venv::make(&place.path().join(name), &interpreter)).into();
+    let root = |number| place.path().join(format!("env{number}"));
+    place.venvs = (0..environments).map(|number| Venv::make(&root(number), &interpreter)).collect();
     for venv in &place.venvs {
         furnish(&venv.site).expect("a new directory");
     }

@@ -7,7 +7,6 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::arena::{Fs, approved, payload};
-use crate::calls::Inotify;
 use crate::seed::Dice;
 use crate::site::Venv;
 use crate::sys;
@@ -49,11 +48,6 @@ impl Kind {
         Kind { prepare, ..self }
     }
 
-    /// It needs minutes to win without a guard.
-    pub(crate) const fn seldom(self) -> Kind {
-        Kind { always: false, ..self }
-    }
-
     pub(crate) const fn on(self, on: fn(Fs) -> bool) -> Kind {
         Kind { on, ..self }
     }
@@ -71,8 +65,6 @@ pub(crate) struct Attacker<'a> {
     pub(crate) dice: Dice,
     /// What a loop keeps from one attempt to the next.
     pub(crate) kept: Vec<OwnedFd>,
-    /// What it sees of the interpreters.
-    pub(crate) watch: Option<Inotify>,
     made: u64,
 }
 
@@ -84,7 +76,7 @@ impl Attacker<'_> {
             fs::write(dir.join("payload"), payload()).expect("a directory of the test's own");
         }
         let (payload, approved) = (payload(), approved());
-        Attacker { venv, scratch, elsewhere, payload, approved, dice, kept: Vec::new(), watch: None, made: 0 }
+        Attacker { venv, scratch, elsewhere, payload, approved, dice, kept: Vec::new(), made: 0 }
     }
 
     /// A name in the site directory that is nobody's.

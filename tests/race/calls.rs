@@ -2,7 +2,7 @@
 
 use std::ffi::CString;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::mem;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
@@ -113,27 +113,38 @@ pub(crate) fn receive_descriptor(through: &UnixStream) -> io::Result<OwnedFd> {
     }
 }
 
-/// What happens to a directory, without blocking.
+/// What happens to directories, without blocking.
 #[derive(Debug)]
 pub(crate) struct Inotify(File);
 
 impl Inotify {
-    pub(crate) fn on(directory: &Path, mask: u32) -> io::Result<Inotify> {
-        let path = CString::new(directory.as_os_str().as_bytes())?;
+    pub(crate) fn new() -> io::Result<Inotify> {
         // SAFETY: integers only; the descriptor is new and nobody else's.
-        let inotify = unsafe {
+        unsafe {
             let fd = checked(i64::from(libc::inotify_init1(libc::IN_NONBLOCK | libc::IN_CLOEXEC)))?;
-            File::from_raw_fd(fd as RawFd)
-        };
-        // SAFETY: the path is a NUL-terminated string that outlives the call.
-        checked(i64::from(unsafe { libc::inotify_add_watch(inotify.as_raw_fd(), path.as_ptr(), mask) }))?;
-        Ok(Inotify(inotify))
+            Ok(Inotify(File::from_raw_fd(fd as RawFd)))
+        }
     }
 
-    /// Whether something has happened since the last call.
-    pub(crate) fn has_news(&mut self) -> bool {
+    /// Watch one more; its number is one more than the last one's.
+    pub(crate) fn add(&self, directory: &Path, mask: u32) -> io::Result<i32> {
+        let path = CString::new(directory.as_os_str().as_bytes())?;
+        // SAFETY: the path is a NUL-terminated string that outlives the call.
+        let number = unsafe { libc::inotify_add_watch(self.0.as_raw_fd(), path.as_ptr(), mask) };
+        checked(i64::from(number)).map(|number| number as i32)
+    }
+
+    /// The numbers of the directories to which something has happened, in that order.
+    pub(crate) fn news(&mut self) -> Vec<usize> {
         let mut buffer = [0; 4096];
-        matches!(io::Read::read(&mut self.0, &mut buffer), Ok(read) if read > 0)
+        let read = self.0.read(&mut buffer).unwrap_or(0); // EAGAIN: nothing
+        let (mut at, mut numbers) = (0, Vec::new());
+        let word = |at: usize| u32::from_ne_bytes([buffer[at], buffer[at + 1], buffer[at + 2], buffer[at + 3]]);
+        while at + 16 <= read {
+            numbers.push(word(at) as usize); // struct inotify_event: wd, mask, cookie, len
+            at += 16 + word(at + 12) as usize;
+        }
+        numbers
     }
 }
 

@@ -12,9 +12,11 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use ambush::Haste;
 use arena::Fs;
 use attacker::{Attacker, Kind};
 use harness::{Config, SOON};
@@ -46,6 +48,8 @@ mod unseen;
 const STARTS: u64 = 8;
 /// How often a loop has to win without a guard.
 const WINS: u64 = 5;
+/// Directories that are struck once each.
+const STRIKES: u64 = 40;
 /// A loop that does not win within this many starts proves nothing.
 const HOPELESS: u64 = 400;
 
@@ -82,10 +86,10 @@ fn race(place: &Place, elsewhere: &Path, kind: &Kind, seed: u64, until: &Until) 
                 }
             });
         }
-        for (number, venv) in place.venvs.iter().enumerate() {
+        for number in 0..place.venvs.len() {
             let (stop, tally) = (&stop, &tally);
-            let forker = Forker::new(venv, &place.outside);
-            scope.spawn(move || forker.count(stop, &tally.forks));
+            let forker = Forker::new(&place.venvs[number..=number], &place.outside);
+            scope.spawn(move || forker.count_until(&tally.forks, || stop.load(Ordering::Relaxed)));
             scope.spawn(move || {
                 sighting::start_in_a_loop(&place.venvs, &place.outside, number, stop, &tally.starts);
             });
@@ -163,23 +167,47 @@ fn compare(here: &Path, elsewhere: &Path, kind: &Kind, seed: u64, starts: u64) -
     (with, wrong)
 }
 
+/// What one run of this binary is asked for.
+struct Asked {
+    fs: Fs,
+    seed: u64,
+    /// Starts beside each loop; none: an ordinary `cargo test`.
+    starts: Option<u64>,
+    only: String,
+}
+
+impl Asked {
+    fn from_environment() -> Asked {
+        let starts = std::env::var("PTHGUARD_RACE_STARTS").ok();
+        let starts = starts.map(|text| text.parse().expect("PTHGUARD_RACE_STARTS is a number"));
+        let only = std::env::var("PTHGUARD_RACE_ONLY").unwrap_or_default();
+        Asked { fs: Fs::from_environment(), seed: seed::from_environment(), starts, only }
+    }
+
+    fn is_chosen(&self, name: &str, always: bool) -> bool {
+        name.contains(&self.only) && (always || self.starts.is_some() || !self.only.is_empty())
+    }
+
+    fn starts(&self) -> u64 {
+        self.starts.unwrap_or(STARTS)
+    }
+}
+
+/// The tests of this binary run one after the other: they measure who is first.
+static ALONE: Mutex<()> = Mutex::new(());
+
 #[test]
 fn no_start_runs_what_a_loop_plants() {
-    let number = |name: &str| std::env::var(name).ok().map(|text| text.parse::<u64>().expect(name));
-    let wanted = number("PTHGUARD_RACE_STARTS");
-    let starts = wanted.unwrap_or(STARTS);
-    let only = std::env::var("PTHGUARD_RACE_ONLY").unwrap_or_default();
-    let (fs, seed) = (Fs::from_environment(), seed::from_environment());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let asked = Asked::from_environment();
     let begin = Instant::now();
-    let failures = arena::with_file_systems(fs, |here, elsewhere| {
-        table::head(&format!("{}, PTHGUARD_RACE_SEED={seed}", fs.name()));
+    let failures = arena::with_file_systems(asked.fs, |here, elsewhere| {
+        table::head(&format!("loops, {}, PTHGUARD_RACE_SEED={}", asked.fs.name(), asked.seed));
         let mut failures = Vec::new();
         let (mut attempts, mut executed, mut started) = (0, 0, 0);
-        let all = [arrivals::KINDS, late::KINDS, directories::KINDS, unseen::KINDS, ambush::KINDS].concat();
-        let is_brief = wanted.is_none() && only.is_empty();
-        let is_chosen = |kind: &&Kind| kind.name.contains(&only) && (kind.on)(fs) && (kind.always || !is_brief);
-        for kind in all.iter().filter(is_chosen) {
-            let (with, wrong) = compare(here, elsewhere, kind, seed, starts);
+        let all = [arrivals::KINDS, late::KINDS, directories::KINDS, unseen::KINDS].concat();
+        for kind in all.iter().filter(|kind| asked.is_chosen(kind.name, kind.always) && (kind.on)(asked.fs)) {
+            let (with, wrong) = compare(here, elsewhere, kind, asked.seed, asked.starts());
             failures.extend(wrong);
             if kind.promised {
                 attempts += with.attempts;
@@ -192,6 +220,28 @@ fn no_start_runs_what_a_loop_plants() {
             "promised rows: {executed} executions in {started} starts and forks beside {attempts} attempts, {:.0?}",
             begin.elapsed()
         );
+        failures
+    });
+    assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn one_strike_at_the_right_moment() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let asked = Asked::from_environment();
+    let failures = arena::with_file_systems(asked.fs, |here, elsewhere| {
+        table::head(&format!("ambushes, {}, PTHGUARD_RACE_SEED={}", asked.fs.name(), asked.seed));
+        let mut failures = Vec::new();
+        for ambush in ambush::ALL.iter().filter(|ambush| asked.is_chosen(ambush.name, ambush.promised)) {
+            for (haste, who) in [(Haste::Ordinary, ""), (Haste::Root, ", before all others")] {
+                let (without, with) =
+                    ambush::compare(here, elsewhere, ambush, haste, asked.seed, asked.starts().max(STRIKES));
+                table::row(&format!("{}{who}", ambush.name), ambush.promised, &without, &with);
+                if ambush.promised && with.executed() > 0 {
+                    failures.push(format!("{}: ran in {} starts", ambush.name, with.executed()));
+                }
+            }
+        }
         failures
     });
     assert!(failures.is_empty(), "{}", failures.join("\n"));

@@ -1,10 +1,11 @@
 """Interpreter starts without the price of exec: the part of a start that reads startup files, in a new process each time.
 
 Run with -S, so that nothing has been read when a child is forked off. Each child does what an interpreter does then,
-site.addsitedir() of the environment's site directory, and ends with what it saw as its exit status; the parent passes
+site.addsitedir() of the next site directory, and ends with what it saw as its exit status; the parent passes
 that on, one byte per child. The bits are those of sighting.rs.
 """
 
+import itertools
 import os
 import signal
 import site  # with -S this does nothing yet
@@ -42,10 +43,10 @@ def child(directory):
 
 def main():
     sys.stderr = open(os.devnull, "w")  # site says there what it could not read
-    while True:
+    for directory in itertools.cycle(sys.argv[1:]):
         pid = os.fork()
         if pid == 0:
-            child(sys.argv[1])
+            child(directory)
         status = os.waitpid(pid, 0)[1]
         os.write(1, bytes([os.WEXITSTATUS(status) if os.WIFEXITED(status) else BROKEN]))
 

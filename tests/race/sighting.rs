@@ -112,20 +112,22 @@ pub(crate) struct Forker {
 }
 
 impl Forker {
-    pub(crate) fn new(venv: &Venv, outside: &Path) -> Forker {
+    /// Each child reads the next of the environments' site directories.
+    pub(crate) fn new(venvs: &[Venv], outside: &Path) -> Forker {
         let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/race/runner.py");
-        let mut python = Command::new(&venv.python);
-        python.current_dir(outside).args(["-E", "-s", "-B", "-S"]).arg(script).arg(&venv.site);
+        let mut python = Command::new(&venvs[0].python);
+        python.current_dir(outside).args(["-E", "-s", "-B", "-S"]).arg(script);
+        python.args(venvs.iter().map(|venv| &venv.site));
         python.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::inherit());
         let mut child = sys::die_with_parent(&mut python).spawn().expect("the interpreter");
         let output = child.stdout.take().expect("its output is a pipe");
         Forker { child, output }
     }
 
-    /// Count what the children see until `stop`.
-    pub(crate) fn count(mut self, stop: &AtomicBool, into: &Sightings) {
+    /// Count what the children see until it is enough.
+    pub(crate) fn count_until(mut self, into: &Sightings, is_enough: impl Fn() -> bool) {
         let mut bytes = [0; 64];
-        while !stop.load(Ordering::Relaxed) {
+        while !is_enough() {
             let read = self.output.read(&mut bytes).expect("a pipe");
             assert!(read > 0, "the process that forks has ended");
             for byte in &bytes[..read] {
