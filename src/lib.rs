@@ -47,11 +47,11 @@
 //!
 //! | thread | waits for | may wait for others |
 //! | --- | --- | --- |
-//! | triage | permission events | no: it answers the daemon's own opens |
-//! | worker ×4 | requests from triage | /proc of the opener, the file's disk |
+//! | triage ×2 | permission events | no: it answers the daemon's own opens |
+//! | worker ×8 | requests from triage | /proc of the opener, the file's disk |
+//! | watch ×2 | notifications | no |
+//! | arrivals ×2 | notices from the watch | disks |
 //! | deadline | the oldest request's due time | no |
-//! | watch | notifications | no |
-//! | arrivals | notices from the watch | disks |
 //! | awaiting | the end of an installation | disks |
 //! | places | half a second to pass: do the guarded directories lie where they did? | disks |
 //! | programs | a minute to pass: which files are the policy's programs now? | disks |
@@ -59,6 +59,9 @@
 //! | audit | records | disks, sockets |
 //! | control | commands, one at a time | disks, packages' databases, and whoever asks for two seconds |
 //! | main | signals | no |
+//!
+//! Directories that only root can write and those of ordinary users have a lane each ([`watch::Lane`]): fanotify groups,
+//! queues and the threads that are there twice. What users do in theirs holds up no decision about the system's.
 //!
 //! # Rules of the hot path
 //!

@@ -175,3 +175,41 @@ fn a_long_queue_is_counted_in_events() {
 fn id(file: &File) -> FileId {
     FileId::of(file).unwrap()
 }
+
+/// The answer to the last read of a directory's entries comes after all that the reads before it have shown was told.
+#[test]
+fn a_listing_asks_for_each_read_of_entries_and_once_more_for_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(dir.path().join("x.pth"), "").unwrap();
+    let group = PermissionGroup::new(Reply::Deny).expect("these tests need root, in the initial user namespace");
+    group.mark(Opens::Listing, File::open(dir.path()).unwrap()).unwrap();
+    let path = dir.path().to_owned();
+    let lister = thread::spawn(move || {
+        let entries = fs::read_dir(path).unwrap().map(|entry| entry.map(|entry| entry.file_name()));
+        entries.collect::<Vec<_>>()
+    });
+    for reply in [Reply::Allow, Reply::Deny] {
+        wait(&group);
+        let mut openings = Vec::new();
+        group.read(&mut Vec::new(), &mut openings).unwrap();
+        let [Opening::Waiting(event)] = openings.as_slice() else { panic!("{openings:?}") };
+        assert!(!lister.is_finished());
+        assert!(event.answer(reply));
+    }
+    let listed = lister.join().unwrap();
+    let [Ok(name), Err(end)] = listed.as_slice() else { panic!("{listed:?}") };
+    assert_eq!(name, "x.pth");
+    assert_eq!(end.raw_os_error(), Some(libc::EPERM));
+}
+
+/// The thread that answers listings may look names up.
+#[test]
+fn looking_up_a_new_name_waits_for_no_answer() {
+    let dir = tempfile::tempdir().unwrap();
+    let open = File::open(dir.path()).unwrap();
+    let group = PermissionGroup::new(Reply::Deny).expect("these tests need root, in the initial user namespace");
+    group.mark(Opens::Listing, &open).unwrap();
+    let found = nix::fcntl::openat(&open, "not-there", nix::fcntl::OFlag::O_PATH, nix::sys::stat::Mode::empty());
+    assert_eq!(found.map(drop), Err(nix::errno::Errno::ENOENT));
+    assert!(group.is_empty());
+}

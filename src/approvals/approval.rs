@@ -71,13 +71,21 @@ pub struct Approval {
     /// What the file can do, for people: it is not asked again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub class: Option<ContentClass>,
+    /// Where it led, if it was a symbolic link.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub target: Option<Target>,
 }
 
+/// The path of the file that a symbolic link leads to, without further links.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Target(#[serde(with = "text")] pub PathBuf);
+
 impl Approval {
-    /// An approval that says nothing of a companion or a class.
+    /// An approval of a file that is no link, which says nothing of a companion or a class.
     #[must_use]
     pub fn new(sha256: Sha256, origin: Origin, metadata: Metadata) -> Self {
-        Approval { sha256, origin, metadata, companion: None, class: None }
+        Approval { sha256, origin, metadata, companion: None, class: None, target: None }
     }
 }
 

@@ -44,7 +44,7 @@ use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 
 use crate::model::{Origin, Sha256};
-pub use approval::{Approval, Directory, Held, Listed, Metadata};
+pub use approval::{Approval, Directory, Held, Listed, Metadata, Target};
 use blobs::Blobs;
 use change::Change;
 use journal::Journal;

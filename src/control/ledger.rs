@@ -7,7 +7,7 @@ use super::Peer;
 use super::desk::{Approved, HeldFile, Name, Refusal, Revoked, Seen, Shown, Why};
 use super::look::{Looked, Place};
 use super::record::Approving;
-use crate::approvals::{Approval, Approvals, DirectoryId, Metadata};
+use crate::approvals::{Approval, Approvals, DirectoryId, Metadata, Target};
 use crate::audit::{escape, escape_path};
 use crate::model::{Origin, Sha256, switched_off_by};
 
@@ -74,7 +74,8 @@ pub fn approve(
     let path = place.path();
     let metadata = Metadata::of(&looked.file).map_err(|error| Refusal::system(&path, error))?;
     let (sha256, class, companion) = (looked.sha256, seen.class, seen.companion);
-    let approval = Approval { sha256, origin: administrator(by), metadata, companion, class: Some(class) };
+    let target = looked.leads_to().map_err(|error| Refusal::system(&path, error))?.map(Target);
+    let approval = Approval { sha256, origin: administrator(by), metadata, companion, class: Some(class), target };
     let before = store.get(id, &place.name).map(|approval| approval.sha256);
     store.approve(id, &place.name, &looked.bytes, approval).map_err(|error| cannot_keep(&path, &error))?;
     if let Some(pth) = switched_off_by(&place.name) {

@@ -135,6 +135,14 @@ impl Looked {
         Ok(Looked { file, metadata, bytes, sha256, target })
     }
 
+    /// The path of what a symbolic link leads to.
+    ///
+    /// # Errors
+    /// What readlink(2) says.
+    pub fn leads_to(&self) -> io::Result<Option<PathBuf>> {
+        self.target.as_ref().map(|_| fs::read_link(fd_link(self.file.as_fd()))).transpose()
+    }
+
     /// All that is shown of it, as far as its bytes, the approvals and the packages tell.
     #[must_use]
     pub fn seen(&self, place: &Place, approvals: &Approvals, id: DirectoryId, max_size: u64) -> Seen {

@@ -19,17 +19,18 @@ pub(super) struct Health {
     others: Progress,
 }
 
-/// Two counters, and since how many looks one of them stands still.
+/// Counters, and since how many looks one of them stands still.
 #[derive(Debug, Default)]
 struct Progress {
-    last: [u64; 2],
+    last: Vec<u64>,
     standing: u32,
 }
 
 impl Progress {
-    fn look(&mut self, now: [u64; 2]) {
-        // Both must have advanced since both last did.
-        if now.iter().zip(self.last).all(|(now, last)| *now > last) {
+    fn look(&mut self, now: Vec<u64>) {
+        self.last.resize(now.len(), 0);
+        // All must have advanced since all last did.
+        if now.iter().zip(&self.last).all(|(now, last)| now > last) {
             self.last = now;
             self.standing = 0;
         } else {
@@ -72,12 +73,12 @@ mod tests {
     #[test]
     fn progress_is_that_of_both() {
         let mut progress = Progress::default();
-        progress.look([1, 1]);
+        progress.look(vec![1, 1]);
         assert_eq!(progress.standing, 0);
-        progress.look([2, 1]);
-        progress.look([3, 1]);
+        progress.look(vec![2, 1]);
+        progress.look(vec![3, 1]);
         assert_eq!(progress.standing, 2);
-        progress.look([3, 2]);
+        progress.look(vec![3, 2]);
         assert_eq!(progress.standing, 0, "both have advanced since both last did");
     }
 }

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Sender, bounded};
 use sd_notify::NotifyState;
 
 use crate::approvals::{Approvals, Instance, StateError, Taken, prepare_directory};
@@ -28,7 +28,7 @@ use crate::fanotify::{NotificationGroup, PermissionGroup, Reply};
 use crate::gate::{Guard, NotGuarded, Parts, Survey};
 use crate::model::Mode;
 use crate::resolve::Resolver;
-use crate::watch::{Quarantine, Watch};
+use crate::watch::{Groups, Notice, PerLane, Quarantine, Watch};
 use health::Health;
 use signals::{Signal, Signals};
 
@@ -90,6 +90,7 @@ pub fn run(config_file: Option<&Path>, mode: Option<Mode>) -> Result<(), StartEr
     config.mode = mode.unwrap_or(config.mode);
     privileges::check()?;
     privileges::raise_descriptor_limit();
+    privileges::prefer();
     // Before the first thread: all of them must block the signals that this thread waits for.
     let signals = Signals::block().map_err(system("cannot block signals"))?;
     prepare_directory(&config.state_dir)?;
@@ -159,19 +160,22 @@ fn assemble(
                    CONFIG_FANOTIFY_ACCESS_PERMISSIONS",
         })
     };
-    let (gate, listing) = (permission_group()?, permission_group()?);
-    let group = NotificationGroup::new().map_err(|source| StartError::Kernel {
-        what: "cannot make a fanotify group that reports names",
-        source,
-        hint: "this needs Linux 5.17 or later",
+    let queues = PerLane::new(|_| bounded(NOTICES));
+    let groups = PerLane::try_new(|lane| {
+        let changes = NotificationGroup::new().map_err(|source| StartError::Kernel {
+            what: "cannot make a fanotify group that reports names",
+            source,
+            hint: "this needs Linux 5.17 or later",
+        })?;
+        let notices: Sender<Notice> = Clone::clone(&queues[lane].0);
+        Ok::<_, StartError>(Groups { changes, gate: permission_group()?, listing: permission_group()?, notices })
     })?;
-    let (send, notices) = bounded(NOTICES);
+    let notices = PerLane::new(|lane| queues[lane].1.clone());
     let startup = match config.protect.customize {
         true => config.protect.startup.clone().and_customize(),
         false => config.protect.startup.clone(),
     };
-    let watch =
-        Watch::new(group, Arc::clone(&gate), Arc::clone(&listing), startup.clone(), send, Arc::clone(&counters));
+    let watch = Watch::new(groups, startup.clone(), Arc::clone(&counters));
     let resolver = Resolver::new(config.policy.executables(), config.policy.asks_for_parents());
     let resolver = resolver.map_err(system("cannot read /proc/self/ns/user (is /proc mounted?)"))?;
     let quarantine = Quarantine::open(&config.state_dir, config.protect.max_size)?;
@@ -185,8 +189,6 @@ fn assemble(
         customize: config.protect.customize,
         generation: Arc::from(config.generation.as_str()),
         max_size: config.protect.max_size,
-        gate,
-        listing,
         watch,
         notices,
         approvals,

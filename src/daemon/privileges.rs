@@ -17,6 +17,9 @@ const NEEDED: [(Capability, &str); 7] = [
 /// Descriptors for the events in flight: out of them, the kernel denies.
 const DESCRIPTORS: u64 = 65_536;
 
+/// As setpriority(2) counts.
+const NICE: i32 = -10;
+
 /// Capabilities that are missing.
 #[derive(Debug, thiserror::Error)]
 #[error("missing {}; run it as root, or with these capabilities", .0.join(", "))]
@@ -31,6 +34,12 @@ pub(super) fn check() -> Result<(), Missing> {
         .map(|(capability, purpose)| format!("{capability} ({purpose})"))
         .collect();
     if missing.is_empty() { Ok(()) } else { Err(Missing(missing)) }
+}
+
+/// Asks for processors before others get them: an ordinary user's busy loops must not hold up those who wait here. Where
+/// it is not to be had the service manager may have seen to it.
+pub(super) fn prefer() {
+    let _ = crate::fanotify::process::prefer(NICE);
 }
 
 /// Raises the limit of open files as far as it goes, to [`DESCRIPTORS`].

@@ -69,7 +69,8 @@ pub fn fd_link(object: BorrowedFd<'_>) -> PathBuf {
 pub enum Opens {
     /// Of a directory's direct children that are no directories, in every mount namespace.
     Children,
-    /// Of a directory itself, which is how it is listed.
+    /// Of a directory, to be listed: no open, but each of its getdents(2), the last one included, which tells that
+    /// there is nothing more.
     Listing,
     /// Of one file, through whatever name or mount.
     File,
@@ -77,12 +78,11 @@ pub enum Opens {
 
 impl Opens {
     fn mask(self) -> MaskFlags {
-        let more = match self {
-            Opens::Children => MaskFlags::FAN_EVENT_ON_CHILD,
-            Opens::Listing => MaskFlags::FAN_ONDIR,
-            Opens::File => MaskFlags::empty(),
-        };
-        MaskFlags::FAN_OPEN_PERM | more
+        match self {
+            Opens::Children => MaskFlags::FAN_OPEN_PERM | MaskFlags::FAN_EVENT_ON_CHILD,
+            Opens::Listing => MaskFlags::FAN_ACCESS_PERM | MaskFlags::FAN_ONDIR,
+            Opens::File => MaskFlags::FAN_OPEN_PERM,
+        }
     }
 }
 
@@ -95,6 +95,12 @@ pub enum Changes {
     File,
     /// Of a program's execution.
     Execution,
+    /// Of which entries a directory has, and of its own end or move.
+    Names,
+    /// Of what moves a directory to another place, or ends it.
+    DirectoryMoves,
+    /// Of what moves a file or a symbolic link to another place, ends it, or takes a name from it.
+    FileMoves,
 }
 
 impl Changes {
@@ -103,6 +109,21 @@ impl Changes {
         match self {
             Changes::File => content,
             Changes::Execution => MaskFlags::FAN_OPEN_EXEC,
+            Changes::Names => {
+                MaskFlags::FAN_CREATE
+                    | MaskFlags::FAN_RENAME
+                    | MaskFlags::FAN_DELETE
+                    | MaskFlags::FAN_DELETE_SELF
+                    | MaskFlags::FAN_MOVE_SELF
+                    | MaskFlags::FAN_ONDIR
+            }
+            // The end of what somebody holds open is told late; that it has lost a name (`FAN_ATTRIB`) is told at once.
+            Changes::FileMoves => MaskFlags::FAN_ATTRIB | MaskFlags::FAN_DELETE_SELF | MaskFlags::FAN_MOVE_SELF,
+            // An empty directory is replaced by a rename with nothing but `FAN_ATTRIB` on it. Files have no
+            // `FAN_ONDIR` (ENOTDIR).
+            Changes::DirectoryMoves => {
+                MaskFlags::FAN_ATTRIB | MaskFlags::FAN_DELETE_SELF | MaskFlags::FAN_MOVE_SELF | MaskFlags::FAN_ONDIR
+            }
             Changes::Entries => {
                 content
                     | MaskFlags::FAN_CREATE

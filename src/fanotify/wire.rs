@@ -110,6 +110,43 @@ impl<'a> Iterator for Events<'a> {
     }
 }
 
+/// What an event is about: its information records, each in its place.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Names<'a> {
+    /// The object itself.
+    pub target: Option<FileId>,
+    /// The directory and name of an entry that came or went; of a directory itself its own entry `.`.
+    pub entry: Option<Place<'a>>,
+    /// Where a renamed entry was.
+    pub old: Option<Place<'a>>,
+    /// Where it is now.
+    pub new: Option<Place<'a>>,
+}
+
+impl<'a> Names<'a> {
+    /// Those of an event.
+    #[must_use]
+    pub fn of(event: &Event<'a>) -> Self {
+        let mut names = Names::default();
+        for info in event.infos() {
+            match info {
+                Info::Target(file) => names.target = Some(file),
+                Info::Entry(place) => names.entry = Some(place),
+                Info::OldEntry(place) => names.old = Some(place),
+                Info::NewEntry(place) => names.new = Some(place),
+                Info::Dir(_) | Info::Pidfd(_) | Info::Other(_) => {}
+            }
+        }
+        names
+    }
+
+    /// What an event about an object itself is about. A directory is told as its own entry `.` (fanotify(7)).
+    #[must_use]
+    pub fn itself(&self) -> Option<FileId> {
+        self.entry.filter(|place| place.name == ".").map(|place| place.dir).or(self.target)
+    }
+}
+
 fn parse_event(bytes: &[u8]) -> Result<(Event<'_>, usize), WireError> {
     let metadata = bytes.get(..METADATA_LEN).ok_or(WireError::Truncated)?;
     let len = u32_at(metadata, 0) as usize;

@@ -17,6 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::Guard;
 use super::content::Content;
+use super::linked::Reached;
 use super::remembered::{Known, Nobody};
 use super::settle::Written;
 use super::verdict::with_inode;
@@ -26,7 +27,7 @@ use crate::fanotify::FileId;
 use crate::model::{
     Access, ArrivalAction, ContentSet, Decision, Failure, Mode, Object, Reason, Request, Subject, Verdict,
 };
-use crate::watch::{Arrival, How, Notice, Permit, SiteDir, SiteId, Stage, Writer, reach};
+use crate::watch::{Arrival, How, Lane, Notice, Permit, SiteDir, SiteId, Stage, Writer, reach};
 
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// The shortest time that poll(2) can be told.
@@ -52,31 +53,38 @@ pub(super) struct Newcomer {
 }
 
 impl Guard {
-    pub(super) fn run_watch(&self) {
+    pub(super) fn run_watch(&self, lane: Lane) {
         let mut purged = Instant::now();
         while !self.is_stopping() {
-            self.heartbeats.watch.fetch_add(1, Ordering::Relaxed);
-            let mut fds = [self.parts.watch.as_fd(), self.stop.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
-            let wait = self.remembered.next_look().map_or(HEARTBEAT, |wait| wait.clamp(MIN_WAIT, HEARTBEAT));
+            self.heartbeats.watch[lane].fetch_add(1, Ordering::Relaxed);
+            let changes = &self.parts.watch.groups(lane).changes;
+            let mut fds = [changes.as_fd(), self.stop.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            // One of the threads sees to it that nobody is looked at too seldom.
+            let next_look = if lane == Lane::System { self.remembered.next_look() } else { None };
+            let wait = next_look.map_or(HEARTBEAT, |wait| wait.clamp(MIN_WAIT, HEARTBEAT));
             let is_ready = poll(&mut fds, PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO));
             self.remembered.look(); // before the queue is read: who is alive now has done what is in it
             if is_ready.is_ok_and(|ready| ready > 0) {
-                self.parts.watch.drain();
+                self.parts.watch.drain(lane);
             }
-            if purged.elapsed() >= HEARTBEAT {
+            if lane == Lane::System && purged.elapsed() >= HEARTBEAT {
                 self.purge();
                 purged = Instant::now();
             }
         }
     }
 
-    pub(super) fn run_arrivals(&self) {
+    pub(super) fn run_arrivals(&self, lane: Lane) {
+        let notices = &self.parts.notices[lane];
         while !self.is_stopping() {
-            self.heartbeats.arrivals.fetch_add(1, Ordering::Relaxed);
-            let Some(notice) = self.stop.receive(&self.parts.notices, HEARTBEAT) else { continue };
+            self.heartbeats.arrivals[lane].fetch_add(1, Ordering::Relaxed);
+            let Some(notice) = self.stop.receive(notices, HEARTBEAT) else { continue };
             match notice {
                 Notice::Arrival(arrival) => {
-                    self.arrived(&arrival);
+                    let stays = self.arrived(&arrival);
+                    if !stays && self.parts.watch.tracker().get(&arrival.file).is_some_and(|file| file.is_unseen) {
+                        self.disturbed(arrival.site);
+                    }
                     self.settled(&arrival.file, arrival.site);
                 }
                 Notice::Closed { file, site } => {
@@ -94,12 +102,22 @@ impl Guard {
                         self.wake(&site.file, site.id);
                     }
                 }
+                Notice::LinkChanged { site, name, file, author } => {
+                    self.link_changed(site, &name, &author);
+                    self.parts.watch.tracker().settle_unseen(site);
+                    if let Some(file) = file {
+                        self.settled(&file, site);
+                    }
+                    if let Some(site) = self.parts.watch.sites.get(site) {
+                        self.wake(&site.file, site.id);
+                    }
+                }
                 Notice::Removed { site, name, author } => {
                     let Some(site) = self.parts.watch.sites.get(site) else { continue };
                     self.removed(&site, &name, &author);
                     let record = self.note(Action::Deletion, site.path_of(&name));
                     // In a storm newcomers come first.
-                    let record = if self.parts.notices.len() > STORM {
+                    let record = if notices.len() > STORM {
                         record.by_pid(author.pid)
                     } else {
                         with_author(record, self.author(&author).as_ref(), author.pid)
@@ -108,7 +126,7 @@ impl Guard {
                 }
                 Notice::SiteLost(site) => self.site_lost(site),
                 Notice::SiteFilled => drop(self.guard_sites()),
-                Notice::Overflow => self.read_again(),
+                Notice::Overflow => self.read_again(lane),
             }
         }
     }
@@ -118,17 +136,25 @@ impl Guard {
         self.wake(file, site);
     }
 
-    fn arrived(&self, arrival: &Arrival) {
-        let Some(site) = self.parts.watch.sites.get(arrival.site) else { return };
+    /// A newcomer that raises no event when it is opened was not let stay. Before anybody is woken who waits for that.
+    fn disturbed(&self, site: SiteId) {
+        if let Some(site) = self.parts.watch.sites.get(site) {
+            self.parts.watch.tracker().disturb(site.file);
+        }
+    }
+
+    /// Judges a newcomer, and whether it stays.
+    fn arrived(&self, arrival: &Arrival) -> bool {
+        let Some(site) = self.parts.watch.sites.get(arrival.site) else { return false };
         let name = arrival.name.as_os_str();
         // What this thread has moved itself must not look as if it were somewhere else.
-        self.parts.watch.drain();
+        self.parts.watch.drain(site.lane);
         if self.parts.watch.tracker().occupant(site.id, name) != Some(arrival.file) {
             self.superseded(&site, arrival);
-            return;
+            return false;
         }
         let newcomer = match self.examine(&site, arrival) {
-            Found::Settled => return, // the gate decides about what it stands in for, too
+            Found::Settled => return true, // the gate decides about what it stands in for, too
             Found::Gone => None,
             Found::Newcomer(newcomer) => Some(newcomer),
         };
@@ -137,6 +163,7 @@ impl Guard {
         if displaced && !accepted && self.parts.mode == Mode::Enforce {
             self.put_back(&site, name);
         }
+        accepted
     }
 
     /// It has the name no longer: taken away again, or replaced by another newcomer, whose notice follows. In a storm
@@ -214,7 +241,9 @@ impl Guard {
         }
         self.parts.audit.record(record);
         let subject = author.as_ref().ok().map(|known| Arc::clone(&known.subject));
-        let is_held = decision.reason == Reason::Failure(Failure::UnresolvedArrival)
+        // A link or a FIFO cannot be kept from being read where it is.
+        let is_held = is_regular
+            && decision.reason == Reason::Failure(Failure::UnresolvedArrival)
             && self.parts.failure.unresolved_arrival == ArrivalAction::Hold;
         match decision.verdict {
             Verdict::Allow if self.accept(site, arrival, &newcomer, content, decision.clone(), subject) => true,
@@ -227,7 +256,7 @@ impl Guard {
         }
     }
 
-    fn unresolved_newcomer(&self) -> Decision {
+    pub(super) fn unresolved_newcomer(&self) -> Decision {
         self.parts.counters.failed(Failure::UnresolvedArrival);
         let verdict = match self.parts.failure.unresolved_arrival {
             ArrivalAction::Allow => Verdict::Allow,
@@ -287,17 +316,22 @@ impl Guard {
         }
     }
 
-    /// A symbolic link of a permitted author: what it leads to is tracked and judged under the link's name. What is no
-    /// file cannot be kept unreadable, so such a link does not stay.
-    fn accept_symlink(&self, site: &SiteDir, name: &OsStr, permit: Permit) -> bool {
-        let Some(target) = self.follow(site, name) else { return false };
-        let Ok(file) = self.parts.watch.track_target(site, name, &target) else {
-            self.parts.counters.failed(Failure::Mark);
-            return false;
+    /// A symbolic link of a permitted author: what it leads to is tracked and judged under the link's name. What cannot
+    /// be kept unreadable for certain, because others can change where the link leads, does not stay.
+    pub(super) fn accept_symlink(&self, site: &SiteDir, name: &OsStr, permit: Permit) -> bool {
+        let why = match self.reach_target(site, name) {
+            Ok(Reached { file, doubt: None, .. }) => {
+                let content = self.content_of(site, name, &file);
+                self.accept_file(site, name, &file, content, permit);
+                return true;
+            }
+            Ok(Reached { doubt, .. }) => doubt.unwrap_or_default(),
+            Err(error) => error.to_string(),
         };
-        let content = self.content_of(site, name, &file);
-        self.accept_file(site, name, &file, content, permit);
-        true
+        let decision = Decision { verdict: Verdict::Deny, rule: Some(permit.rule), reason: Reason::NotApproved };
+        let record = self.decided(Access::Symlink, decision).on(Object::at(site.path_of(name)));
+        self.parts.audit.record(record.saying(format!("a link cannot stay that anybody may point elsewhere: {why}")));
+        false
     }
 
     pub(super) fn failed(&self, failure: Failure, path: PathBuf, message: &str) {

@@ -65,7 +65,7 @@ impl Guard {
         let (seen, judgement) = self.desk_seen(site, place, &looked);
         let before = self.parts.approvals.get(site.approvals, &place.name).map(|approval| approval.sha256);
         let file = if looked.target.is_some() {
-            self.parts.watch.track_target(site, &place.name, &looked.file)?
+            self.reach_target(site, &place.name)?.file
         } else {
             FileId::of(&looked.file)?
         };

@@ -28,6 +28,7 @@ mod content;
 mod deadline;
 mod desk;
 mod judgement;
+mod linked;
 mod pair;
 mod parked;
 mod places;
@@ -55,11 +56,11 @@ use crate::approvals::Approvals;
 use crate::audit::{Audit, Counters};
 use crate::config::FailureTable;
 use crate::content::KnownFiles;
-use crate::fanotify::{FileId, PermissionEvent, PermissionGroup};
+use crate::fanotify::{FileId, PermissionEvent};
 use crate::model::{Mode, StartupNames};
 use crate::policy::Policy;
 use crate::resolve::{OpenedAs, Resolver};
-use crate::watch::{Notice, Quarantine, Watch};
+use crate::watch::{Lane, Notice, PerLane, Quarantine, Watch};
 use awaiting::Awaiting;
 use parked::Parked;
 use places::Vacant;
@@ -96,14 +97,10 @@ pub struct Parts {
     pub generation: Arc<str>,
     /// Larger files are never approved; bytes.
     pub max_size: u64,
-    /// Opens of direct children of site directories and of tracked files.
-    pub gate: Arc<PermissionGroup>,
-    /// Opens of the site directories themselves.
-    pub listing: Arc<PermissionGroup>,
-    /// What comes and goes there.
+    /// The site directories, what is opened in them, and what comes and goes there.
     pub watch: Watch,
     /// What the watch tells.
-    pub notices: Receiver<Notice>,
+    pub notices: PerLane<Receiver<Notice>>,
     /// Which bytes are fine.
     pub approvals: Approvals,
     /// Where denied newcomers go.
@@ -125,18 +122,19 @@ pub struct Guard {
     awaiting: Awaiting,
     vacant: Vacant,
     known: KnownFiles,
-    work: Sender<Arc<Waiting>>,
-    queue: Receiver<Arc<Waiting>>,
+    work: PerLane<Sender<Arc<Waiting>>>,
+    queue: PerLane<Receiver<Arc<Waiting>>>,
     deadlines: Sender<Weak<Waiting>>,
     overdue: Receiver<Weak<Waiting>>,
-    listers: Sender<u32>,
-    listed: Receiver<u32>,
+    listers: Sender<(u32, Lane)>,
+    listed: Receiver<(u32, Lane)>,
     stop: Stop,
 }
 
 /// An opener whose answer was not given at once.
 #[derive(Debug)]
 struct Waiting {
+    lane: Lane,
     event: PermissionEvent,
     received: Instant,
     due: Instant,
@@ -150,6 +148,8 @@ struct Waiting {
 enum Purpose {
     /// It may have opened a startup file as such.
     Startup,
+    /// It has opened what a symbolic link of a startup name leads to, by that link or by the file's own name.
+    Target,
     /// It has opened a startup file, but only through another hard link.
     OtherLink,
     /// It wants to list the directory.
@@ -164,7 +164,8 @@ impl Guard {
     /// # Errors
     /// No descriptor is left (EMFILE, ENFILE), or /proc is not there.
     pub fn new(parts: Parts) -> io::Result<Arc<Self>> {
-        let (work, queue) = bounded(QUEUE);
+        let queues = PerLane::new(|_| bounded(QUEUE));
+        let (work, queue) = (PerLane::new(|lane| queues[lane].0.clone()), PerLane::new(|lane| queues[lane].1.clone()));
         let (deadlines, overdue) = bounded(DEADLINES);
         let (listers, listed) = bounded(LISTERS);
         Ok(Arc::new(Guard {
@@ -219,7 +220,7 @@ impl Guard {
 
     /// Forgets files that lost their startup name a while ago, unless an opener of one may still be unread.
     fn purge(&self) {
-        if self.parts.gate.is_empty() {
+        if Lane::ALL.iter().all(|lane| self.parts.watch.groups(*lane).gate.is_empty()) {
             self.parts.watch.purge();
         }
     }
@@ -228,7 +229,8 @@ impl Guard {
     pub fn stop(&self) {
         self.stop.now();
         // Without the groups the kernel lets every opener through that waits now or comes later.
-        for group in [&self.parts.gate, &self.parts.listing] {
+        let groups = Lane::ALL.map(|lane| self.parts.watch.groups(lane));
+        for group in groups.iter().flat_map(|groups| [&groups.gate, &groups.listing]) {
             if group.release().is_err() {
                 std::process::abort(); // the end of the process ends the groups, too
             }

@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Guard, Waiting};
 use crate::fanotify::{FileId, Reply};
-use crate::watch::SiteId;
+use crate::model::{Access, Decision, Object, Reason, Verdict};
+use crate::watch::{Felt, SiteId};
 
 /// Beyond this nobody is parked and the failure's action is taken.
 const MAX_PARKED: usize = 8192;
@@ -54,13 +55,28 @@ impl Guard {
         };
         for (on, waiting) in woken {
             match on {
-                On::Site(..) => {
-                    waiting.event.answer(Reply::Allow);
-                }
+                On::Site(..) => self.answer_listing(waiting),
                 // A full queue leaves it to the deadline.
-                On::File(_) => drop(self.work.try_send(waiting)),
+                On::File(_) => drop(self.work[waiting.lane].try_send(waiting)),
             }
         }
+    }
+
+    /// Answers whoever wants to list a directory when the newcomers that came before it are dealt with.
+    pub(super) fn answer_listing(&self, waiting: Arc<Waiting>) {
+        match self.parts.watch.tracker().unrest(&waiting.file) {
+            Felt::ByNobody => drop(waiting.event.answer(Reply::Allow)),
+            Felt::ByAll => self.refuse_listing(&waiting),
+            // A worker looks whether it has begun already. A full queue leaves it to the deadline.
+            Felt::UnderWay => drop(self.work[waiting.lane].try_send(waiting)),
+        }
+    }
+
+    /// A newcomer was refused whose name it may have got from the kernel, or more of them come.
+    pub(super) fn refuse_listing(&self, waiting: &Waiting) {
+        let decision = Decision { verdict: Verdict::Deny, rule: None, reason: Reason::Unrest };
+        let object = Object::at(self.path_of(waiting));
+        self.conclude(waiting, Access::List, decision, None, |record| record.on(object));
     }
 
     /// Whether an opener is parked; then its deadline means that the content did not become final in time.

@@ -69,7 +69,7 @@ impl Guard {
             let is_new = self.stop.receive(&self.vacant.news, wait).is_some();
             wait = if is_new { SOON } else { TICK.min(wait * 2) };
             for site in self.parts.watch.sites.all().iter().filter(|site| !is_in_its_place(site)) {
-                self.parts.watch.tell_lost(site.id);
+                self.parts.watch.tell_lost(site);
             }
             if self.vacant.take_filled() {
                 self.parts.watch.tell_filled();

@@ -30,7 +30,7 @@ use crate::fanotify::Pidfd;
 use crate::fanotify::process::alive;
 use crate::model::{Subject, Writers};
 use crate::resolve::{Unresolved, open_path, runs_python};
-use crate::watch::Author;
+use crate::watch::{Author, Lane, PerLane};
 
 /// How many processes are remembered; the oldest is forgotten first.
 const CAPACITY: usize = 256;
@@ -95,8 +95,8 @@ impl Numbers {
 struct Entry {
     subject: Arc<Subject>,
     process: Pidfd,
-    /// When the queue of notifications had been emptied with this process at hand.
-    since: Instant,
+    /// When the queues of notifications had been emptied with this process at hand, those that were.
+    since: PerLane<Option<Instant>>,
     /// When it was last seen at the gate.
     seen: Instant,
     /// When it was last found alive, and for how long from then its number is its own.
@@ -107,8 +107,8 @@ struct Entry {
 
 impl Entry {
     /// Whether what was read then and names this number was done by this process.
-    fn is_author(&self, read: Instant) -> bool {
-        let not_before = read > self.since;
+    fn is_author(&self, lane: Lane, read: Instant) -> bool {
+        let not_before = self.since[lane].is_some_and(|since| read > since);
         let not_since = || read.saturating_duration_since(self.alive) < self.own_for;
         not_before && (self.process.is_alive() || not_since())
     }
@@ -148,8 +148,9 @@ impl Remembered {
         self.entries.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Remembers a process. The queue of notifications must have been emptied since it was taken hold of.
-    fn remember(&self, subject: Arc<Subject>, process: Pidfd) {
+    /// Remembers a process. The queues of notifications that `is_told` says must have been emptied since it was taken hold
+    /// of.
+    fn remember(&self, subject: Arc<Subject>, process: Pidfd, is_told: PerLane<bool>) {
         let mut entries = self.entries();
         let own_for = self.numbers.soonest_reuse();
         let now = Instant::now();
@@ -160,7 +161,8 @@ impl Remembered {
         let known = known.and_then(|at| entries.remove(at));
         // The same process as before, doing the same: what was noticed in between is its work, too.
         let is_same = |known: &Entry| known.process.is_alive() && known.subject == subject;
-        let since = known.filter(is_same).map_or(now, |known| known.since);
+        let before = known.filter(is_same).map(|known| known.since).unwrap_or_default();
+        let since = PerLane::new(|lane| before[lane].or(is_told[lane].then_some(now)));
         if entries.len() == CAPACITY {
             entries.pop_front();
         }
@@ -198,23 +200,24 @@ impl Remembered {
     }
 
     /// Who had this number when a notification was read at `read`, and how long before it had been seen at the gate.
-    fn recall(&self, pid: u32, read: Instant) -> Option<(Arc<Subject>, Duration)> {
+    fn recall(&self, pid: u32, lane: Lane, read: Instant) -> Option<(Arc<Subject>, Duration)> {
         let entries = self.entries();
         let entry = entries.iter().find(|entry| entry.subject.pid == pid)?;
-        entry.is_author(read).then(|| (Arc::clone(&entry.subject), read.saturating_duration_since(entry.seen)))
+        entry.is_author(lane, read).then(|| (Arc::clone(&entry.subject), read.saturating_duration_since(entry.seen)))
     }
 }
 
 impl Guard {
-    /// Who a blocked opener is; remembered from then on.
-    pub(super) fn identify(&self, thread: u32) -> Result<Arc<Subject>, Unresolved> {
+    /// Who a blocked opener is; remembered from then on, for what it does where it was seen, and elsewhere if nothing is
+    /// unread there.
+    pub(super) fn identify(&self, thread: u32, lane: Lane) -> Result<Arc<Subject>, Unresolved> {
         let (subject, process) = self.parts.resolver.identify(thread)?;
         let subject = Arc::new(subject);
         self.watch_program_of(&subject);
-        if let Some(process) = process
-            && self.parts.watch.drain()
-        {
-            self.remembered.remember(Arc::clone(&subject), process);
+        if let Some(process) = process {
+            let watch = &self.parts.watch;
+            let is_told = PerLane::new(|other| if other == lane { watch.drain(lane) } else { watch.is_drained(other) });
+            self.remembered.remember(Arc::clone(&subject), process, is_told);
         }
         Ok(subject)
     }
@@ -223,9 +226,9 @@ impl Guard {
     /// interpreters: each lists them at its start, and those that install make their files at the gate.
     pub(super) fn run_listers(&self) {
         while !self.is_stopping() {
-            let Some(thread) = self.stop.receive(&self.listed, HEARTBEAT) else { continue };
+            let Some((thread, lane)) = self.stop.receive(&self.listed, HEARTBEAT) else { continue };
             if !self.remembered.knows(thread) && !runs_python(thread) {
-                let _ = self.identify(thread); // whoever is gone already is not remembered
+                let _ = self.identify(thread, lane); // whoever is gone already is not remembered
             }
         }
     }
@@ -235,7 +238,8 @@ impl Guard {
         let known = match self.parts.resolver.subject_of_author(author.pid, author.pidfd.as_ref().map(AsFd::as_fd)) {
             Ok(subject) => Known { subject: Arc::new(subject), remark: None },
             Err(_) => {
-                let (subject, before) = self.remembered.recall(author.pid, author.read).ok_or(Nobody::Gone)?;
+                let (subject, before) =
+                    self.remembered.recall(author.pid, author.lane, author.read).ok_or(Nobody::Gone)?;
                 let (before, exe) = (before.as_millis(), escape_path(&subject.exe.path));
                 let remark = Some(format!("its author is gone; seen {before} ms before as {exe}"));
                 Known { subject, remark }
@@ -271,13 +275,16 @@ mod tests {
     use super::*;
     use crate::model::Script;
 
+    /// Only one of the queues had been emptied.
+    const TOLD: PerLane<bool> = PerLane::each(true, false);
+
     fn subject(pid: u32) -> Arc<Subject> {
         Arc::new(Subject { pid, ..Subject::running("/usr/bin/sed", Script::None) })
     }
 
     fn remember(table: &Remembered) -> Child {
         let child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-        table.remember(subject(child.id()), Pidfd::open(child.id()).unwrap());
+        table.remember(subject(child.id()), Pidfd::open(child.id()).unwrap(), TOLD);
         child
     }
 
@@ -303,8 +310,9 @@ mod tests {
         let table = Remembered::new().unwrap();
         let child = remember(&table);
         let late = Instant::now() + Duration::from_millis(1);
-        assert!(table.recall(child.id(), late).is_some());
-        assert!(table.recall(child.id() + 1, late).is_none(), "another number");
+        assert!(table.recall(child.id(), Lane::System, late).is_some());
+        assert!(table.recall(child.id() + 1, Lane::System, late).is_none(), "another number");
+        assert!(table.recall(child.id(), Lane::Users, late).is_none(), "a queue that had not been emptied");
         end(child);
     }
 
@@ -318,11 +326,14 @@ mod tests {
         };
         let (little, enough) = (Duration::from_nanos(1), own_for);
         assert!(own_for > little);
-        assert!(table.recall(pid, alive + little).is_some());
-        assert!(table.recall(pid, alive + enough - little).is_some());
-        assert!(table.recall(pid, alive + enough).is_none(), "the number may be another's");
+        assert!(table.recall(pid, Lane::System, alive + little).is_some());
+        assert!(table.recall(pid, Lane::System, alive + enough - little).is_some());
+        assert!(table.recall(pid, Lane::System, alive + enough).is_none(), "the number may be another's");
         table.look();
-        assert!(table.recall(pid, alive + enough).is_none(), "looking at the dead does not bring them back");
+        assert!(
+            table.recall(pid, Lane::System, alive + enough).is_none(),
+            "looking at the dead does not bring them back"
+        );
         assert_eq!(table.next_look(), None);
     }
 
@@ -331,11 +342,11 @@ mod tests {
         let table = Remembered::new().unwrap();
         let before = Instant::now();
         let child = remember(&table);
-        assert!(table.recall(child.id(), before).is_none(), "another process may have had the number");
-        let since = table.entries()[0].since;
-        assert!(table.recall(child.id(), since).is_none());
-        table.remember(subject(child.id()), Pidfd::open(child.id()).unwrap());
-        assert_eq!(table.entries()[0].since, since, "the same process, seen again");
+        assert!(table.recall(child.id(), Lane::System, before).is_none(), "another process may have had the number");
+        let since = table.entries()[0].since[Lane::System].unwrap();
+        assert!(table.recall(child.id(), Lane::System, since).is_none());
+        table.remember(subject(child.id()), Pidfd::open(child.id()).unwrap(), TOLD);
+        assert_eq!(table.entries()[0].since[Lane::System], Some(since), "the same process, seen again");
         assert_eq!(table.entries().len(), 1);
         end(child);
     }
@@ -345,7 +356,7 @@ mod tests {
         let table = Remembered::new().unwrap();
         let child = Command::new("true").stdin(Stdio::piped()).spawn().unwrap();
         let process = Pidfd::open(child.id()).unwrap();
-        table.remember(subject(end(child)), process);
+        table.remember(subject(end(child)), process, TOLD);
         assert!(table.entries().is_empty());
     }
 
@@ -355,7 +366,7 @@ mod tests {
         let ourselves = || Pidfd::open(std::process::id()).unwrap();
         let count = u32::try_from(CAPACITY).unwrap();
         for pid in 1..=count + 10 {
-            table.remember(subject(pid), ourselves());
+            table.remember(subject(pid), ourselves(), TOLD);
         }
         let entries = table.entries();
         assert_eq!(entries.len(), CAPACITY);

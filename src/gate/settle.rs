@@ -17,7 +17,7 @@ use nix::fcntl::OFlag;
 use super::Guard;
 use super::content::Content;
 use super::judgement::Judgement;
-use crate::approvals::{Approval, Held, Metadata, now};
+use crate::approvals::{Approval, Held, Metadata, Target, now};
 use crate::audit::{Action, Record, escape_path};
 use crate::fanotify::{FileId, WriteProbe, probe_writers};
 use crate::model::{
@@ -207,9 +207,13 @@ impl Guard {
         // First those who could change what the file does, then the file.
         let is_loose = !self.guard_around(site, name, &judgement.paths) || !judgement.namespaces.is_empty();
         let companion = switch_of(name).and_then(|switch| self.approved_here(site, &switch));
+        let place = (site.id, name.to_os_string());
+        let target = self.parts.watch.link_way(&place).filter(|way| way.target == **file);
+        let link = target.as_ref().map(|way| way.link);
         let approval = Approval {
             companion,
             class: Some(judgement.class),
+            target: target.map(|way| Target(way.path())),
             ..Approval::new(Sha256::of(bytes), origin.clone(), metadata.clone())
         };
         self.parts.approvals.approve(site.approvals, name, bytes, approval)?;
@@ -217,6 +221,9 @@ impl Guard {
             self.set_companion(site, &other, Some(Sha256::of(bytes)));
         }
         self.mark_approved(file, is_loose);
+        if let Some(link) = link {
+            self.mark_approved(&link, false); // what it stands for comes back where it is replaced
+        }
         Ok(())
     }
 

@@ -15,14 +15,14 @@ use nix::sys::stat::Mode as CreateMode;
 use super::Guard;
 use super::content::Content;
 use super::settle::Written;
-use crate::approvals::{Directory, Metadata};
+use crate::approvals::Directory;
 use crate::audit::Action;
 use crate::content::classify;
 use crate::fanotify::FileId;
 use crate::fanotify::group::fd_link;
 use crate::model::{ContentClass, Failure, Origin, Reason, Sha256, Site};
 use crate::resolve::site_prefix;
-use crate::watch::{Author, Guarded, Quarantined, Role, SiteDir, SiteId, Sites};
+use crate::watch::{Author, Guarded, Lane, Quarantined, Role, SiteDir, SiteId, Sites};
 
 /// `FUSE_SUPER_MAGIC`, `include/uapi/linux/magic.h`.
 const FUSE: i64 = 0x6573_5546;
@@ -145,16 +145,22 @@ impl Guard {
             return;
         }
         self.parts.watch.track(site, name, file);
+        let entry_id = file;
         survey.files += 1;
-        let found = if kind.is_file() {
-            self.content_of(site, name, &file).map(|(content, metadata)| (file, content, metadata))
-        } else {
-            self.target_of(site, name)
+        let (reached, why) = match kind.is_symlink().then(|| self.reach_target(site, name)) {
+            Some(Ok(reached)) => (Some(reached), String::new()),
+            Some(Err(error)) => (None, format!("a link that cannot be followed: {error}")),
+            None => (None, String::from("being written, or a special file")),
         };
-        let Some((file, content, metadata)) = found else {
+        let found = match &reached {
+            Some(reached) => self.content_of(site, name, &reached.file).map(|found| (reached.file, found)),
+            None if kind.is_file() => self.content_of(site, name, &file).map(|found| (file, found)),
+            None => None,
+        };
+        let Some((file, (content, metadata))) = found else {
             survey.held += 1;
             let record = self.note(Action::Held, site.path_of(name));
-            self.parts.audit.record(record.saying("not approved: being written, a special file or a broken link"));
+            self.parts.audit.record(record.saying(format!("not approved: {why}")));
             return;
         };
         let written = Written { site, name, file: &file, content: &content, metadata };
@@ -162,27 +168,28 @@ impl Guard {
             survey.held += 1;
             return self.hold(&written, None, Reason::TooLarge, "larger than protect.max_size", None);
         };
-        if self.parts.approvals.is_approved(site.approvals, name, Sha256::of(bytes)) {
+        let sha256 = Sha256::of(bytes);
+        let is_approved = match &reached {
+            Some(reached) => self.is_approved_link(site, name, reached, sha256),
+            None => self.parts.approvals.is_approved(site.approvals, name, sha256),
+        };
+        if is_approved {
             let findings = classify(name.as_bytes(), bytes);
             survey.executing += usize::from(findings.class.executes());
             let is_loose = !self.guard_around(site, name, &findings.paths) || !findings.namespaces.is_empty();
+            self.mark_approved(&entry_id, false); // a link, perhaps
             return self.mark_approved(&file, is_loose);
         }
         let judgement = self.judge(site, name, bytes, None, true);
         survey.executing += usize::from(judgement.class.executes());
         if self.parts.approvals.is_first_start() && judgement.class != ContentClass::Broken {
             self.approve(&written, Origin::Baseline, judgement);
+        } else if let Some(doubt) = reached.and_then(|reached| reached.doubt) {
+            survey.held += 1;
+            self.hold(&written, Some(judgement), Reason::NotApproved, &doubt, None);
         } else if !self.settle_found(&written, judgement) {
             survey.held += 1;
         }
-    }
-
-    /// What a symbolic link leads to, tracked under the link's name.
-    fn target_of(&self, site: &SiteDir, name: &OsStr) -> Option<(FileId, Content, Metadata)> {
-        let target = self.follow(site, name)?;
-        let file = self.parts.watch.track_target(site, name, &target).ok()?;
-        let metadata = Metadata::of(&target).ok()?;
-        Some((file, Content::read(&target, self.parts.max_size).ok()?, metadata))
     }
 
     /// Opens what a symbolic link leads to, if that is a regular file.
@@ -241,14 +248,14 @@ impl Guard {
 
     /// Notifications were lost: what has a startup name now and was not told of is judged as if it had just come from
     /// an unknown author.
-    pub(super) fn read_again(&self) {
-        for site in self.parts.watch.sites.all() {
+    pub(super) fn read_again(&self, lane: Lane) {
+        for site in self.parts.watch.sites.all().iter().filter(|site| site.lane == lane) {
             let Ok(names) = site.startup_names() else { continue };
             let names: HashSet<_> = names.into_iter().collect();
             for name in &names {
                 let Ok(file) = site.open(name, OFlag::O_PATH).and_then(FileId::of) else { continue };
                 if !self.parts.watch.tracker().is_dealt_with(site.id, name, &file) {
-                    self.parts.watch.track_arrival(&site, name, file, Author::unknown());
+                    self.parts.watch.track_arrival(site, name, file, Author::unknown());
                 }
             }
             self.parts.watch.tracker().keep_names(site.id, &names);

@@ -7,8 +7,9 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use super::Guard;
+use crate::watch::{Lane, PerLane};
 
-/// How many decisions that need more than a look-up are made at a time.
+/// How many decisions that need more than a look-up are made at a time, in each lane.
 const WORKERS: usize = 4;
 
 /// How often it is looked which files the programs are that the policy names.
@@ -33,23 +34,23 @@ impl OwnThreads {
 /// Counters that threads advance each time round their loop, at least once a second.
 #[derive(Debug, Default)]
 pub struct Heartbeats {
-    pub(super) triage: AtomicU64,
+    pub(super) triage: PerLane<AtomicU64>,
     pub(super) deadline: AtomicU64,
-    pub(super) watch: AtomicU64,
-    pub(super) arrivals: AtomicU64,
+    pub(super) watch: PerLane<AtomicU64>,
+    pub(super) arrivals: PerLane<AtomicU64>,
 }
 
 impl Heartbeats {
     /// The counters of the threads without which openers freeze: triage, deadline.
     #[must_use]
-    pub fn vital(&self) -> [u64; 2] {
-        [&self.triage, &self.deadline].map(|counter| counter.load(Ordering::Relaxed))
+    pub fn vital(&self) -> Vec<u64> {
+        self.triage.iter().chain([&self.deadline]).map(|counter| counter.load(Ordering::Relaxed)).collect()
     }
 
     /// The counters of the threads without which newcomers stay unjudged, and so unreadable: watch, arrivals.
     #[must_use]
-    pub fn others(&self) -> [u64; 2] {
-        [&self.watch, &self.arrivals].map(|counter| counter.load(Ordering::Relaxed))
+    pub fn others(&self) -> Vec<u64> {
+        self.watch.iter().chain(self.arrivals.iter()).map(|counter| counter.load(Ordering::Relaxed)).collect()
     }
 }
 
@@ -61,16 +62,19 @@ impl Guard {
     pub fn start(self: &Arc<Self>) -> io::Result<Vec<JoinHandle<()>>> {
         let mut threads = vec![
             self.thread("pth-deadline", Guard::run_deadline)?,
-            self.thread("pth-triage", Guard::run_triage)?,
-            self.thread("pth-watch", Guard::run_watch)?,
-            self.thread("pth-arrivals", Guard::run_arrivals)?,
             self.thread("pth-awaiting", Guard::run_awaiting)?,
             self.thread("pth-places", Guard::run_places)?,
             self.thread("pth-programs", Guard::run_programs)?,
             self.thread("pth-listers", Guard::run_listers)?,
         ];
-        for number in 0..WORKERS {
-            threads.push(self.thread(&format!("pth-worker-{number}"), Guard::run_worker)?);
+        for lane in Lane::ALL {
+            let name = lane.as_str();
+            threads.push(self.thread(&format!("pth-triage-{name}"), move |guard| guard.run_triage(lane))?);
+            threads.push(self.thread(&format!("pth-watch-{name}"), move |guard| guard.run_watch(lane))?);
+            threads.push(self.thread(&format!("pth-arrive-{name}"), move |guard| guard.run_arrivals(lane))?);
+            for number in 0..WORKERS {
+                threads.push(self.thread(&format!("pth-work-{name}-{number}"), move |guard| guard.run_worker(lane))?);
+            }
         }
         Ok(threads)
     }
@@ -84,7 +88,7 @@ impl Guard {
         }
     }
 
-    fn thread(self: &Arc<Self>, name: &str, run: fn(&Guard)) -> io::Result<JoinHandle<()>> {
+    fn thread(self: &Arc<Self>, name: &str, run: impl FnOnce(&Guard) + Send + 'static) -> io::Result<JoinHandle<()>> {
         let guard = Arc::clone(self);
         Builder::new().name(name.to_owned()).spawn(move || {
             guard.own.adopt();

@@ -15,6 +15,7 @@ use crate::fanotify::group::Opening;
 use crate::fanotify::{FileId, PermissionEvent, PermissionGroup, Reply, WriteProbe, probe_writers};
 use crate::model::{Access, Failure, Mode, Verdict};
 use crate::resolve::OpenedAs;
+use crate::watch::{Felt, Lane};
 
 /// How long the thread sleeps at most, so that it is seen to be alive; milliseconds.
 const HEARTBEAT: u16 = 500;
@@ -26,23 +27,26 @@ const MAKERS: usize = 64;
 #[derive(Clone, Copy)]
 struct Tracked {
     grants: u64,
-    may_be_startup: bool,
+    is_marked: bool,
+    was_startup: bool,
+    is_target: bool,
     is_loose: bool,
 }
 
 impl Guard {
-    pub(super) fn run_triage(&self) {
+    pub(super) fn run_triage(&self, lane: Lane) {
+        let groups = self.parts.watch.groups(lane);
         let mut buffer = Vec::new();
         let mut openings = Vec::new();
         while !self.is_stopping() {
-            self.heartbeats.triage.fetch_add(1, Ordering::Relaxed);
-            let mut fds = [self.parts.gate.as_fd(), self.parts.listing.as_fd(), self.stop.as_fd()]
+            self.heartbeats.triage[lane].fetch_add(1, Ordering::Relaxed);
+            let mut fds = [groups.gate.as_fd(), groups.listing.as_fd(), self.stop.as_fd()]
                 .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             let _ = poll(&mut fds, PollTimeout::from(HEARTBEAT));
-            self.read_group(&self.parts.gate, &mut buffer, &mut openings);
-            self.judge_all(&mut openings, Guard::judge_open);
-            self.read_group(&self.parts.listing, &mut buffer, &mut openings);
-            self.judge_all(&mut openings, Guard::judge_listing);
+            self.read_group(&groups.gate, &mut buffer, &mut openings);
+            self.judge_all(lane, &mut openings, Guard::judge_open);
+            self.read_group(&groups.listing, &mut buffer, &mut openings);
+            self.judge_all(lane, &mut openings, Guard::judge_listing);
         }
     }
 
@@ -62,18 +66,18 @@ impl Guard {
 
     /// Whether a file or a directory is opened the group tells: the kernel does not say it in the event (`FAN_ONDIR`
     /// is not reported to groups without file identifiers).
-    fn judge_all(&self, openings: &mut Vec<Opening>, judge: fn(&Guard, PermissionEvent, Instant)) {
+    fn judge_all(&self, lane: Lane, openings: &mut Vec<Opening>, judge: fn(&Guard, Lane, PermissionEvent, Instant)) {
         let received = Instant::now();
         for opening in openings.drain(..) {
-            self.heartbeats.triage.fetch_add(1, Ordering::Relaxed);
+            self.heartbeats.triage[lane].fetch_add(1, Ordering::Relaxed);
             match opening {
-                Opening::Waiting(event) => judge(self, event, received),
+                Opening::Waiting(event) => judge(self, lane, event, received),
                 Opening::NotOpened(_) => self.parts.counters.failed(Failure::NoDescriptor),
             }
         }
     }
 
-    fn judge_open(&self, event: PermissionEvent, received: Instant) {
+    fn judge_open(&self, lane: Lane, event: PermissionEvent, received: Instant) {
         if self.own.contains(event.thread()) {
             event.answer(Reply::Allow);
             return;
@@ -86,54 +90,69 @@ impl Guard {
         // The entry's name must be read before the notifications are: whatever name it had earlier, the rename that
         // took that name away needed the directory's lock, so the notification of the one before is in the queue.
         let opened = OpenedAs::of(&event);
-        let looks_like_startup =
-            opened.as_ref().is_none_or(|opened| self.parts.watch.may_be_startup(opened.dir(), opened.name()));
+        let watch = &self.parts.watch;
+        let looks_like_startup = opened.as_ref().is_none_or(|opened| watch.may_be_startup(opened.dir(), opened.name()));
+        let looks_like_target = opened.as_ref().is_some_and(|opened| watch.is_led_to(opened.dir(), opened.name()));
         let due = received + self.parts.failure.budget;
-        let mut is_told = self.parts.watch.drain_until(due);
-        let mut entry = self.look_up(&file);
-        if is_told && entry.is_some() != looks_like_startup {
+        let mut is_told = watch.drain_until(lane, due);
+        let mut entry = self.look_up(lane, &file);
+        if is_told && entry.is_some() != (looks_like_startup || looks_like_target) {
             // A startup name that no notification told of, or a tracked file without one: a rename may be under way.
-            self.parts.watch.barrier(file.fsid);
-            is_told = self.parts.watch.drain_until(due);
-            entry = self.look_up(&file);
+            watch.barrier(lane, file.fsid);
+            is_told = watch.drain_until(lane, due);
+            entry = self.look_up(lane, &file);
         }
         if !is_told {
             // A storm: what this file was called a moment ago is not known in time.
-            let waiting = Waiting { event, received, due, file, opened, purpose: Purpose::Startup };
+            let waiting = Waiting { lane, event, received, due, file, opened, purpose: Purpose::Startup };
             return self.fail(&waiting, Access::Read, Failure::Timeout);
         }
-        if entry.is_none() && !looks_like_startup {
+        if entry.is_none() && !looks_like_startup && !looks_like_target {
             if is_being_made(&event) {
-                self.hand_over_maker(Waiting { event, received, due, file, opened, purpose: Purpose::Maker });
+                self.hand_over_maker(Waiting { lane, event, received, due, file, opened, purpose: Purpose::Maker });
             } else {
                 event.answer(Reply::Allow);
             }
             return;
         }
-        // A hard link outside of the site directories is opened like any file, unless for writing.
-        let as_startup = looks_like_startup || entry.is_some_and(|entry| entry.may_be_startup);
+        if entry.is_some_and(|entry| !entry.is_marked) {
+            // It has come into the place of a link's target: whoever writes it by another name must pass the gate.
+            watch.mark_opened(lane, &file, &event);
+        }
+        // A hard link outside of the site directories is opened like any file, unless for writing; so is what a symbolic
+        // link leads to, by its own name.
+        let purpose = if looks_like_startup || entry.is_some_and(|entry| entry.was_startup) {
+            Purpose::Startup
+        } else if looks_like_target || entry.is_some_and(|entry| entry.is_target) {
+            Purpose::Target
+        } else {
+            Purpose::OtherLink
+        };
         if probe_writers(&event) == WriteProbe::NoWriters {
             if let Some(entry) = entry {
-                self.parts.watch.tracker().probed(&file, entry.grants);
+                watch.tracker().probed(&file, entry.grants);
             }
             let is_loose = entry.is_some_and(|entry| entry.is_loose);
             let is_approved = |sha256| !is_loose && self.is_approved(&file, opened.as_ref(), sha256);
-            if !as_startup || matches!(self.digest_in_cache(&event), InCache::Read(sha256) if is_approved(sha256)) {
+            if purpose == Purpose::OtherLink
+                || matches!(self.digest_in_cache(&event), InCache::Read(sha256) if is_approved(sha256))
+            {
                 event.answer(Reply::Allow);
                 self.count(Access::Read, Verdict::Allow);
                 return;
             }
         }
-        let purpose = if as_startup { Purpose::Startup } else { Purpose::OtherLink };
-        self.hand_to_worker(Waiting { event, received, due, file, opened, purpose });
+        self.hand_to_worker(Waiting { lane, event, received, due, file, opened, purpose });
     }
 
-    fn look_up(&self, file: &FileId) -> Option<Tracked> {
+    fn look_up(&self, lane: Lane, file: &FileId) -> Option<Tracked> {
         let tracker = self.parts.watch.tracker();
         let entry = tracker.get(file)?;
         Some(Tracked {
             grants: entry.grants,
-            may_be_startup: entry.may_be_opened_as_startup(),
+            is_marked: entry.marked[lane],
+            was_startup: entry.was_startup(),
+            is_target: entry.is_target,
             is_loose: entry.is_loose,
         })
     }
@@ -141,7 +160,7 @@ impl Guard {
     fn hand_to_worker(&self, waiting: Waiting) {
         let waiting = Arc::new(waiting);
         let is_watched = self.deadlines.try_send(Arc::downgrade(&waiting)).is_ok();
-        if !is_watched || self.work.try_send(Arc::clone(&waiting)).is_err() {
+        if !is_watched || self.work[waiting.lane].try_send(Arc::clone(&waiting)).is_err() {
             self.fail(&waiting, Access::Read, Failure::QueueFull);
         }
     }
@@ -150,42 +169,49 @@ impl Guard {
     /// no room it goes on at once: requests come first.
     fn hand_over_maker(&self, waiting: Waiting) {
         let waiting = Arc::new(waiting);
-        let is_handed_over = self.work.len() < MAKERS
+        let is_handed_over = self.work[waiting.lane].len() < MAKERS
             && self.deadlines.try_send(Arc::downgrade(&waiting)).is_ok()
-            && self.work.try_send(Arc::clone(&waiting)).is_ok();
+            && self.work[waiting.lane].try_send(Arc::clone(&waiting)).is_ok();
         if !is_handed_over {
             waiting.event.answer(Reply::Allow);
         }
     }
 
     /// An interpreter lists the directory before it opens startup files. Newcomers that raise no event when they are
-    /// opened (symbolic links, FIFOs) are dealt with first.
-    fn judge_listing(&self, event: PermissionEvent, received: Instant) {
+    /// opened (symbolic links, FIFOs) are dealt with first, before it gets the first names and before it is told that
+    /// there are no more: what it has got by then was in the directory before, and is known of.
+    fn judge_listing(&self, lane: Lane, event: PermissionEvent, received: Instant) {
         if self.own.contains(event.thread()) {
             event.answer(Reply::Allow);
             return;
         }
-        let _ = self.listers.try_send(event.thread()); // whom there is no room for is not remembered
+        let _ = self.listers.try_send((event.thread(), lane)); // whom there is no room for is not remembered
         if self.parts.mode == Mode::Audit {
             event.answer(Reply::Allow);
             return;
         }
         let due = received + self.parts.failure.budget;
-        let is_told = self.parts.watch.drain_until(due);
         let dir = FileId::of(event.as_fd()).ok();
         let Some((dir, site)) = dir.and_then(|dir| Some((dir, self.parts.watch.sites.by_file(&dir)?.id))) else {
             event.answer(Reply::Allow);
             return;
         };
-        let waiting = Arc::new(Waiting { event, received, due, file: dir, opened: None, purpose: Purpose::Listing });
-        if !is_told {
+        let waiting =
+            Arc::new(Waiting { lane, event, received, due, file: dir, opened: None, purpose: Purpose::Listing });
+        // In a storm of them the answer is known before all of it is read.
+        if self.parts.watch.tracker().unrest(&dir) == Felt::ByAll {
+            return self.refuse_listing(&waiting);
+        }
+        if !self.parts.watch.drain_until(lane, due) {
             return self.fail(&waiting, Access::List, Failure::Timeout);
+        }
+        // Before anybody can answer it.
+        if self.deadlines.try_send(Arc::downgrade(&waiting)).is_err() {
+            return self.fail(&waiting, Access::List, Failure::QueueFull);
         }
         let newcomers = self.parts.watch.tracker().unseen_newcomers(site);
         if !self.park(&waiting, On::Site(site, newcomers)) {
-            waiting.event.answer(Reply::Allow);
-        } else if self.deadlines.try_send(Arc::downgrade(&waiting)).is_err() {
-            self.fail(&waiting, Access::List, Failure::QueueFull);
+            self.answer_listing(waiting);
         }
     }
 }

@@ -38,6 +38,12 @@ impl Guard {
         }
     }
 
+    /// A symbolic link that may not stay goes to quarantine. Whether its name is free then.
+    pub(super) fn expel_link(&self, site: &SiteDir, name: &OsStr, link: &FileId, object: Object, author: &str) -> bool {
+        let taken = self.to_quarantine(site, name, link, object, Reason::NotApproved, author);
+        matches!(taken, Some(Quarantined::Kept(_) | Quarantined::Removed))
+    }
+
     fn to_quarantine(
         &self,
         site: &SiteDir,
@@ -67,6 +73,9 @@ impl Guard {
     /// An approved file was changed by somebody without a permit: what it has become goes to quarantine, and what was
     /// approved comes back.
     pub(super) fn spoilt(&self, file: &FileId, author: &Author) {
+        for (site, name) in self.parts.watch.links_over(file) {
+            self.link_changed(site, &name, author);
+        }
         let names = self.parts.watch.tracker().current_names(file);
         for (id, name) in names {
             let Some(site) = self.parts.watch.sites.get(id) else { continue };

@@ -82,7 +82,7 @@ impl Guard {
         self.parts.counters.failed(failure);
         let decision = Decision { verdict: action.into(), rule: None, reason: Reason::Failure(failure) };
         if self.reply(decision.verdict) == Reply::Allow {
-            self.parts.watch.tracker().grant(&waiting.file, None); // it may be a writer
+            self.parts.watch.tracker().grant(waiting.lane, &waiting.file, None); // it may be a writer
         }
         let object = Object::at(self.path_of(waiting));
         self.conclude(waiting, access, decision, None, |record| record.on(object));

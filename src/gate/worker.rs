@@ -1,5 +1,6 @@
 //! Decisions that take more than a look-up: who is asking, may it write, what are the bytes.
 
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,17 +11,17 @@ use crate::audit::Action;
 use crate::content::classify;
 use crate::fanotify::{FileId, Pidfd, Reply, WriteProbe, probe_writers};
 use crate::model::{Access, Decision, Failure, Mode, Reason, Request, Sha256, Subject, Verdict};
-use crate::resolve::{Intent, intent};
-use crate::watch::{Permit, Place, Quarantined, Stage, TrackedFile, Writer};
+use crate::resolve::{Asked, Intent, asked, begins_to_list, intent};
+use crate::watch::{Lane, Permit, Place, Quarantined, Stage, TrackedFile, Writer};
 
 const HEARTBEAT: Duration = Duration::from_millis(500);
 /// How often one opener is judged anew because things changed under the judgement.
 const MAX_JUDGEMENTS: usize = 4;
 
 impl Guard {
-    pub(super) fn run_worker(&self) {
+    pub(super) fn run_worker(&self, lane: Lane) {
         while !self.is_stopping() {
-            if let Some(waiting) = self.stop.receive(&self.queue, HEARTBEAT)
+            if let Some(waiting) = self.stop.receive(&self.queue[lane], HEARTBEAT)
                 && !waiting.event.is_answered()
             {
                 self.decide(&waiting);
@@ -30,9 +31,15 @@ impl Guard {
 
     fn decide(&self, waiting: &Arc<Waiting>) {
         if waiting.purpose == Purpose::Maker {
-            let _ = self.identify(waiting.event.thread()); // whoever cannot be identified is not remembered
+            let _ = self.identify(waiting.event.thread(), waiting.lane); // whoever cannot be identified is not remembered
             waiting.event.answer(Reply::Allow);
             return;
+        }
+        if waiting.purpose == Purpose::Listing {
+            return self.decide_listing(waiting);
+        }
+        if waiting.purpose == Purpose::Target && !self.is_asked_for_as_startup(waiting) {
+            return self.decide_other_name(waiting);
         }
         let probe = self.probe(waiting);
         // Nobody has the file open for writing, this opener included: it reads.
@@ -41,9 +48,9 @@ impl Guard {
         } else {
             intent(waiting.event.thread(), waiting.received + self.parts.failure.budget / 2)
         };
-        if waiting.purpose != Purpose::Startup && (intent == Intent::Read || !self.has_startup_name(waiting)) {
+        if waiting.purpose == Purpose::OtherLink && (intent == Intent::Read || !self.has_startup_name(waiting)) {
             if intent != Intent::Read {
-                self.parts.watch.tracker().grant(&waiting.file, None); // it may come back
+                self.parts.watch.tracker().grant(waiting.lane, &waiting.file, None); // it may come back
             }
             waiting.event.answer(Reply::Allow);
             return;
@@ -53,6 +60,33 @@ impl Guard {
             Intent::Write { truncate } => self.decide_write(waiting, truncate),
             Intent::Unknown => self.decide_write(waiting, false),
         }
+    }
+
+    /// A newcomer was refused a moment ago: whoever has begun before that may have got its name.
+    fn decide_listing(&self, waiting: &Waiting) {
+        let until = waiting.received + self.parts.failure.budget / 2;
+        if begins_to_list(waiting.event.thread(), until) == Some(true) {
+            waiting.event.answer(Reply::Allow);
+        } else {
+            self.refuse_listing(waiting);
+        }
+    }
+
+    /// Whether an interpreter that obeys the link could have opened a link's target so.
+    fn is_asked_for_as_startup(&self, waiting: &Waiting) -> bool {
+        match asked(waiting.event.thread(), waiting.received + self.parts.failure.budget / 2) {
+            Asked::For(name) => self.parts.startup.matches(name.as_bytes()),
+            Asked::ForNone => false,
+            Asked::Unknown => true,
+        }
+    }
+
+    /// What a link leads to is opened like any file by its own name: a link locks nobody out.
+    fn decide_other_name(&self, waiting: &Waiting) {
+        if self.probe(waiting) != WriteProbe::NoWriters {
+            self.parts.watch.tracker().grant(waiting.lane, &waiting.file, None); // perhaps to write
+        }
+        waiting.event.answer(Reply::Allow);
     }
 
     fn has_startup_name(&self, waiting: &Waiting) -> bool {
@@ -73,7 +107,7 @@ impl Guard {
         let object = self.object_of(waiting);
         let is_empty = object.size == Some(0);
         let created = is_empty && self.parts.watch.tracker().get(&waiting.file).is_some_and(|entry| entry.fresh);
-        let Ok(subject) = self.identify(waiting.event.thread()) else {
+        let Ok(subject) = self.identify(waiting.event.thread(), waiting.lane) else {
             if created && self.reply(self.parts.failure.unresolved.into()) == Reply::Deny {
                 self.undo_creation(waiting, &places);
             }
@@ -98,9 +132,9 @@ impl Guard {
                     places,
                     tainted,
                 };
-                self.parts.watch.tracker().grant(&waiting.file, Some(permit));
+                self.parts.watch.tracker().grant(waiting.lane, &waiting.file, Some(permit));
             }
-            (Verdict::Deny, Mode::Audit) => self.parts.watch.tracker().grant(&waiting.file, None),
+            (Verdict::Deny, Mode::Audit) => self.parts.watch.tracker().grant(waiting.lane, &waiting.file, None),
             (Verdict::Deny, Mode::Enforce) if created => self.undo_creation(waiting, &places),
             (Verdict::Deny, Mode::Enforce) => {}
         }
@@ -113,7 +147,7 @@ impl Guard {
             && !is_answer
             && let Some(entry) = self.parts.watch.tracker().get_mut(&waiting.file)
         {
-            entry.writers = entry.writers.saturating_sub(1); // the deadline was quicker: this writer does not exist
+            entry.lose_writer(waiting.lane); // the deadline was quicker: this writer does not exist
         }
     }
 
@@ -165,7 +199,7 @@ impl Guard {
                 WriteProbe::NoWriters => true,
                 // Those who write are waiting at the gate like this opener, or were let through and are counted.
                 WriteProbe::Writers => entry.as_ref().is_some_and(TrackedFile::is_final),
-                WriteProbe::Unknown => entry.as_ref().is_none_or(|entry| entry.writers == 0),
+                WriteProbe::Unknown => entry.as_ref().is_none_or(|entry| !entry.has_writers()),
             };
             if is_final {
                 let content = match Content::read(&waiting.event, self.parts.max_size) {
@@ -222,7 +256,7 @@ impl Guard {
 
     /// Bytes that nobody approved: only a rule with `access = ["read"]` lets a program see them.
     fn decide_unapproved(&self, waiting: &Waiting, content: &Content) {
-        let Ok(subject) = self.identify(waiting.event.thread()) else {
+        let Ok(subject) = self.identify(waiting.event.thread(), waiting.lane) else {
             return self.fail(waiting, Access::Read, Failure::Unresolved);
         };
         let places = self.places_of(waiting);

@@ -25,6 +25,8 @@ pub enum Reason {
     NotFinal,
     /// FIFO, socket or device under a startup name.
     SpecialFile,
+    /// Symbolic links or special files that nobody approved came to the directory a moment ago: nobody lists it.
+    Unrest,
     /// No decision could be made; the configured action for that failure was taken.
     Failure(Failure),
 }
@@ -43,6 +45,7 @@ impl Reason {
             Reason::TooLarge => "too-large",
             Reason::NotFinal => "not-final",
             Reason::SpecialFile => "special-file",
+            Reason::Unrest => "unrest",
             Reason::Failure(failure) => failure.as_str(),
         }
     }

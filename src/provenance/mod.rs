@@ -29,6 +29,8 @@ mod child;
 mod distinfo;
 mod distribution;
 mod dpkg;
+mod journey;
+mod link;
 mod modules;
 mod namespace;
 mod owner;
@@ -44,6 +46,7 @@ pub use distinfo::normalized;
 pub use distribution::{
     DISTRIBUTION_LIMIT, DigestKind, DistributionFile, Packaged, PackagedBytes, distribution_owner, distribution_owners,
 };
+pub use link::{LinkWay, follow_link};
 pub use modules::{ForeignModule, foreign_modules};
 pub use namespace::extension_of_namespace;
 pub use owner::{Ownership, recorded_owner, recorded_owners};

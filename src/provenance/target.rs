@@ -3,28 +3,23 @@
 //! An interpreter imports `sitecustomize` and `usercustomize` from any directory of the search path, so a path line runs
 //! code as soon as its directory holds one of these, and whoever can write that directory can put it there.
 
-use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{OFlag, openat, readlinkat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstat};
-use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use nix::fcntl::OFlag;
+use nix::sys::stat::{FileStat, Mode, SFlag};
 
+use super::journey::{Journey, Step};
 use crate::model::Writers;
 
 /// The modules that every interpreter tries to import when it starts.
 const CUSTOMIZE: [&[u8]; 2] = [b"sitecustomize", b"usercustomize"];
-/// As many links as the kernel follows.
-const MAX_LINKS: usize = 40;
-/// Components on the way, with those of links: more are no path that anybody uses.
-const MAX_STEPS: usize = 512;
 /// Entries of a directory that are looked at.
 const MAX_ENTRIES: usize = 100_000;
 /// Findings that are kept: a directory can hold any number of `sitecustomize.*`.
@@ -183,64 +178,28 @@ impl Walk {
 
     /// Goes the way that the kernel goes, and looks at each step of it.
     fn reach(&mut self, path: &Path) -> io::Result<(OwnedFd, FileStat, PathBuf)> {
-        let mut way = PathBuf::from("/");
-        let mut place = Self::step(nix::fcntl::AT_FDCWD, OsStr::new("/"))?;
-        let mut left: VecDeque<OsString> = parts(path.as_os_str());
-        let (mut links, mut steps) = (0, 0);
-        while let Some(name) = left.pop_front() {
-            steps += 1;
-            if steps > MAX_STEPS {
-                return Err(io::Error::from_raw_os_error(libc::ENAMETOOLONG));
+        let mut journey = Journey::from_root(path.as_os_str())?;
+        while !journey.is_over() {
+            let (writers, path) = (journey.writers(), journey.path.clone());
+            if !self.trusts(writers) {
+                self.reject(TargetFinding::Writable(path.clone()));
             }
-            if !self.trusts(Writers::of(place.1.st_uid, place.1.st_gid, place.1.st_mode)) {
-                self.reject(TargetFinding::Writable(way.clone()));
-            }
-            let next = Self::step(&place.0, &name).inspect_err(|error| {
+            let lasting = journey.writers_of_what_is_missing();
+            let step = journey.step().inspect_err(|error| {
                 // A sticky bit keeps nobody from making what is not there.
-                let missing = error.raw_os_error() == Some(libc::ENOENT);
-                if missing
-                    && !self.trusts(Writers::of(place.1.st_uid, place.1.st_gid, place.1.st_mode & !libc::S_ISVTX))
-                {
-                    self.reject(TargetFinding::Writable(way.clone()));
+                if error.raw_os_error() == Some(libc::ENOENT) && !self.trusts(lasting) {
+                    self.reject(TargetFinding::Writable(path));
                 }
             })?;
-            if next.1.st_mode & libc::S_IFMT != libc::S_IFLNK {
-                if name == ".." {
-                    way.pop();
-                } else {
-                    way.push(&name);
+            match step {
+                Step::Entry => {}
+                Step::Link { path, owner, .. } if self.trusts(Writers::of(owner, 0, 0)) => {
+                    self.findings.push(TargetFinding::Link(path));
                 }
-                place = next;
-                continue;
-            }
-            links += 1;
-            if links > MAX_LINKS {
-                return Err(io::Error::from_raw_os_error(libc::ELOOP));
-            }
-            let link = way.join(&name);
-            if self.trusts(Writers::of(next.1.st_uid, 0, 0)) {
-                self.findings.push(TargetFinding::Link(link));
-            } else {
-                self.reject(TargetFinding::ForeignLink(link));
-            }
-            let text = readlinkat(&place.0, &*name)?;
-            if text.as_bytes().starts_with(b"/") {
-                (place, way) = (Self::step(nix::fcntl::AT_FDCWD, OsStr::new("/"))?, PathBuf::from("/"));
-            }
-            for part in parts(&text).into_iter().rev() {
-                left.push_front(part);
+                Step::Link { path, .. } => self.reject(TargetFinding::ForeignLink(path)),
             }
         }
-        Ok((place.0, place.1, way))
-    }
-
-    fn step(at: impl AsFd, name: &OsStr) -> io::Result<(OwnedFd, FileStat)> {
-        let fd = openat(at, name, OFlag::O_PATH | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC, Mode::empty())?;
-        let file = fstat(&fd)?;
-        if fstatfs(&fd)?.filesystem_type() == PROC_SUPER_MAGIC {
-            return Err(io::Error::other("it leads through /proc, to somewhere else for each process"));
-        }
-        Ok((fd, file))
+        Ok((journey.place, journey.stat, journey.path))
     }
 
     fn list(&mut self, place: &OwnedFd) -> io::Result<()> {
@@ -280,11 +239,6 @@ impl Walk {
             self.findings.push(finding);
         }
     }
-}
-
-fn parts(path: &OsStr) -> VecDeque<OsString> {
-    let parts = path.as_bytes().split(|byte| *byte == b'/').filter(|part| !matches!(*part, b"" | b"."));
-    parts.map(|part| OsString::from_vec(part.to_vec())).collect()
 }
 
 #[cfg(test)]

@@ -1,11 +1,11 @@
 //! What a blocked opener wants: the flags of the system call that it sleeps in.
 //!
-//! A permission event does not tell them, `/proc/TID/syscall` does (proc_pid_syscall(5)): the opener cannot change its
-//! registers while it sleeps in the kernel. Where the flags are not in a register (openat2 passes a pointer, io_uring
+//! A permission event does not tell them. Where the flags are not in a register (openat2 passes a pointer, io_uring
 //! a ring), the answer is unknown, and the gate takes unknown for writing.
 
-use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use super::call::Call;
 
 /// What the opener wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,40 +21,21 @@ pub enum Intent {
     Unknown,
 }
 
-/// How long to let a task run between two looks, if it has not gone to sleep yet.
-const PAUSE: Duration = Duration::from_micros(50);
-
-/// What thread `tid` wants with the file that it waits for.
-///
-/// The event is queued before its opener goes to sleep; on a busy machine it may be a while until the opener gets the
-/// processor for that. It is given until `until`.
+/// What thread `tid` wants with the file that it waits for; it is given until `until` to go to sleep.
 #[must_use]
 pub fn intent(tid: u32, until: Instant) -> Intent {
-    let path = format!("/proc/{tid}/syscall");
-    loop {
-        match fs::read_to_string(&path) {
-            Ok(line) if line.starts_with("running") && Instant::now() < until => std::thread::sleep(PAUSE),
-            Ok(line) => return parse(&line),
-            Err(_) => return Intent::Unknown,
-        }
-    }
+    Call::of(tid, until).map_or(Intent::Unknown, |call| intent_of(&call))
 }
 
-/// Parses a line of `/proc/TID/syscall`: number in decimal, then six arguments in hexadecimal.
-///
-/// A 32-bit task on a 64-bit kernel shows 32-bit call numbers, which mean other calls here; none of these takes a
-/// guarded file to this point with flags where this looks for them, except to answer unknown.
-fn parse(line: &str) -> Intent {
-    let mut fields = line.split_ascii_whitespace();
-    let number = fields.next().and_then(|field| field.parse::<i64>().ok());
-    let args: Vec<u64> = fields.map_while(|field| u64::from_str_radix(field.strip_prefix("0x")?, 16).ok()).collect();
-    let flags = match number {
-        Some(libc::SYS_openat) => args.get(2),
-        Some(libc::SYS_open_by_handle_at) => args.get(2),
+/// None of the calls that a 32-bit task's numbers are taken for takes a guarded file to this point with flags where this
+/// looks for them, except to answer unknown.
+fn intent_of(call: &Call) -> Intent {
+    let flags = match call.number {
+        libc::SYS_openat | libc::SYS_open_by_handle_at => call.arg(2),
         #[cfg(target_arch = "x86_64")]
-        Some(libc::SYS_open) => args.get(1),
+        libc::SYS_open => call.arg(1),
         #[cfg(target_arch = "x86_64")]
-        Some(libc::SYS_creat) => return Intent::Write { truncate: true },
+        libc::SYS_creat => return Intent::Write { truncate: true },
         _ => None,
     };
     let Some(flags) = flags else { return Intent::Unknown };
@@ -72,6 +53,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    fn parse(line: &str) -> Intent {
+        Call::parse(line).map_or(Intent::Unknown, |call| intent_of(&call))
+    }
 
     #[test]
     #[cfg(target_arch = "x86_64")]

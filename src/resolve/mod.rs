@@ -6,21 +6,26 @@
 
 #![forbid(unsafe_code)]
 
+mod asked;
+mod call;
 mod cgroup;
 mod code;
 mod environment;
 mod identity;
 mod intent;
 mod known;
+mod listing;
 mod place;
 mod program;
 mod script;
 mod status;
 mod subject;
 
+pub use asked::{Asked, asked};
 pub use environment::{program_environment, site_prefix};
 pub use identity::runs_python;
 pub use intent::{Intent, intent};
+pub use listing::begins_to_list;
 pub use place::OpenedAs;
 pub use program::{open_path, program_at};
 pub use subject::{Resolver, Unresolved};

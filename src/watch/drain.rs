@@ -3,10 +3,11 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::AsFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
@@ -14,16 +15,18 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
 use parking_lot::{Mutex, MutexGuard};
 
+use super::lanes::{Lane, PerLane};
+use super::links::Links;
 use super::neighbours::Neighbours;
 use super::programs::{ProgramId, Programs};
 use super::sites::{Guarded, Role, SiteDir, SiteId, Sites, reach};
 use super::tracked::Tracker;
 use crate::approvals::DirectoryId;
 use crate::audit::Counters;
-use crate::fanotify::wire::{Event, Info, Place};
+use crate::fanotify::wire::{Event, Names, Place};
 use crate::fanotify::{Changes, FileId, NotificationGroup, Opens, PermissionGroup, Pidfd};
 use crate::model::{Failure, StartupNames};
-use crate::quarantine::is_aside;
+use crate::quarantine::{aside_name, is_aside};
 
 /// How long a thread that nobody waits for reads notifications at a time, while others want the table.
 const TURN: Duration = Duration::from_millis(20);
@@ -41,6 +44,8 @@ pub struct Author {
     pub read: Instant,
     /// When the queue was empty before: it happened after.
     pub after: Instant,
+    /// Which queue.
+    pub lane: Lane,
 }
 
 impl Author {
@@ -52,7 +57,7 @@ impl Author {
     #[must_use]
     pub fn unknown() -> Self {
         let now = Instant::now();
-        Author { pid: 0, pidfd: None, read: now, after: now }
+        Author { pid: 0, pidfd: None, read: now, after: now, lane: Lane::System }
     }
 }
 
@@ -113,6 +118,17 @@ pub enum Notice {
         /// By whom.
         author: Author,
     },
+    /// Where a symbolic link under a startup name leads may have changed, or the link is gone.
+    LinkChanged {
+        /// In which directory the link is.
+        site: SiteId,
+        /// Under which name.
+        name: OsString,
+        /// What has come into its target's place, where that is known.
+        file: Option<FileId>,
+        /// By whom.
+        author: Author,
+    },
     /// A startup file was removed.
     Removed {
         /// Where.
@@ -130,55 +146,81 @@ pub enum Notice {
     Overflow,
 }
 
-/// The watch group and everything that it feeds.
+/// The groups of a lane, and where what its watch group tells goes.
+#[derive(Debug)]
+pub struct Groups {
+    /// Tells what comes and goes.
+    pub changes: NotificationGroup,
+    /// Stops opens of direct children of site directories and of tracked files.
+    pub gate: Arc<PermissionGroup>,
+    /// Stops listings of site directories.
+    pub listing: Arc<PermissionGroup>,
+    /// Where the gate listens.
+    pub notices: Sender<Notice>,
+}
+
+/// The watch groups and everything that they feed.
 #[derive(Debug)]
 pub struct Watch {
     /// The guarded directories.
     pub sites: Sites,
-    group: NotificationGroup,
-    gate: Arc<PermissionGroup>,
-    listing: Arc<PermissionGroup>,
+    pub(super) links: Links,
     startup: StartupNames,
-    notices: Sender<Notice>,
     counters: Arc<Counters>,
-    /// A fair lock: in a storm the threads that read and judge newcomers take it again and again, and std's may let the
-    /// one that has just released it have it before the thread that answers.
+    pub(super) lanes: PerLane<Groups>,
+    /// Locked by whoever reads; before `state`.
+    queues: PerLane<Mutex<Queue>>,
+    /// Notices that found no room were dropped: the directories must be read again.
+    lost_notices: PerLane<AtomicBool>,
+    /// Fair locks, all of these: in a storm the threads that read and judge newcomers take them again and again, and
+    /// std's may let the one that has just released it have it before the thread that answers.
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
-struct State {
-    tracker: Tracker,
-    neighbours: Neighbours,
-    programs: Programs,
-    /// When the queue was last known to be empty.
-    emptied: Instant,
+pub(super) struct State {
+    pub(super) tracker: Tracker,
+    neighbours: PerLane<Neighbours>,
+    programs: PerLane<Programs>,
+}
+
+/// A queue of notifications.
+#[derive(Debug)]
+struct Queue {
     buffer: Vec<u8>,
-    /// Notices that found the queue full were dropped: the directories must be read again.
-    lost_notices: bool,
+    /// Events that were read, ever.
+    read: u64,
+    /// When it was last known to be empty.
+    emptied: Instant,
 }
 
 impl Watch {
-    /// `notices` is where the gate listens.
+    /// Watches nothing yet.
     #[must_use]
-    pub fn new(
-        group: NotificationGroup,
-        gate: Arc<PermissionGroup>,
-        listing: Arc<PermissionGroup>,
-        startup: StartupNames,
-        notices: Sender<Notice>,
-        counters: Arc<Counters>,
-    ) -> Self {
+    pub fn new(lanes: PerLane<Groups>, startup: StartupNames, counters: Arc<Counters>) -> Self {
         let now = Instant::now();
         let state = Mutex::new(State {
             tracker: Tracker::default(),
-            neighbours: Neighbours::default(),
-            programs: Programs::new(now),
-            emptied: now,
-            buffer: Vec::new(),
-            lost_notices: false,
+            neighbours: PerLane::default(),
+            programs: PerLane::new(|_| Programs::new(now)),
         });
-        Watch { sites: Sites::default(), group, gate, listing, startup, notices, counters, state }
+        let queues = PerLane::new(|_| Mutex::new(Queue { buffer: Vec::new(), read: 0, emptied: now }));
+        Watch {
+            sites: Sites::default(),
+            links: Links::default(),
+            startup,
+            counters,
+            lanes,
+            queues,
+            lost_notices: PerLane::default(),
+            state,
+        }
+    }
+
+    /// The groups of a lane.
+    #[must_use]
+    pub fn groups(&self, lane: Lane) -> &Groups {
+        &self.lanes[lane]
     }
 
     /// The table of tracked files. Nobody may open a guarded file or wait for anything while holding it: the thread
@@ -187,7 +229,7 @@ impl Watch {
         Held(self.lock())
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    pub(super) fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock()
     }
 
@@ -197,6 +239,12 @@ impl Watch {
     pub fn may_be_startup(&self, dir: &Path, name: &OsStr) -> bool {
         let site = self.sites.by_path(dir).and_then(|site| self.sites.get(site));
         is_aside(name) || site.map_or_else(|| self.startup.matches(name.as_bytes()), |site| site.is_startup(name))
+    }
+
+    /// Whether a symbolic link of a startup name leads to what seems to be this path.
+    #[must_use]
+    pub fn is_led_to(&self, dir: &Path, name: &OsStr) -> bool {
+        self.links.leads_to(dir, name)
     }
 
     /// Starts to watch a directory's entries. The gate does not stand yet, so the files in it can be read without an
@@ -211,8 +259,9 @@ impl Watch {
         file: FileId,
         approvals: DirectoryId,
     ) -> io::Result<Option<Arc<SiteDir>>> {
-        let Some(site) = self.sites.add(guarded, dir, file, approvals) else { return Ok(None) };
-        if let Err(error) = self.group.mark(Changes::Entries, &site.dir) {
+        let lane = Lane::of(&dir.metadata()?);
+        let Some(site) = self.sites.add(guarded, dir, file, approvals, lane) else { return Ok(None) };
+        if let Err(error) = self.lanes[lane].changes.mark(Changes::Entries, &site.dir) {
             self.sites.remove(site.id);
             return Err(error);
         }
@@ -224,55 +273,80 @@ impl Watch {
     /// # Errors
     /// A mark cannot be placed.
     pub fn close_gate(&self, site: &SiteDir) -> io::Result<()> {
-        self.gate.mark(Opens::Children, &site.dir)?;
-        self.listing.mark(Opens::Listing, &site.dir)
+        self.lanes[site.lane].gate.mark(Opens::Children, &site.dir)?;
+        self.lanes[site.lane].listing.mark(Opens::Listing, &site.dir)
     }
 
     /// Makes the kernel finish every rename, link or creation in a directory that has begun, and queue its
-    /// notification: reading the directory takes its lock, which the kernel holds from the change of the name to the
-    /// notification (`vfs_rename`, Linux 6.18).
-    pub fn barrier(&self, fsid: u64) {
-        for site in self.sites.all().iter().filter(|site| site.file.fsid == fsid) {
-            let Ok(copy) = site.dir.try_clone() else { continue };
-            if let Ok(mut dir) = nix::dir::Dir::from_fd(copy.into()) {
-                let _ = dir.iter().next(); // rewinds, then reads
-            }
+    /// notification: looking up a name that nobody has looked up before takes the directory's lock, which the kernel
+    /// holds from the change of the name to the notification (`lookup_slow`, `vfs_rename`, Linux 6.18). Reading the
+    /// directory would, too, but wait for an answer from the thread that does this.
+    pub fn barrier(&self, lane: Lane, fsid: u64) {
+        static NUMBER: AtomicU64 = AtomicU64::new(0);
+        for site in self.sites.all().iter().filter(|site| site.file.fsid == fsid && site.lane == lane) {
+            let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+            let name = aside_name(&format!("{}-{number}", std::process::id()));
+            let _ = site.open(&name, OFlag::O_PATH); // it is not there
         }
     }
 
     /// Reads what is queued now and brings the table up to date. What arrives meanwhile is left to the next call, so
     /// that a storm cannot hold a decision. Whether all of it was read: not if there is too much for one turn.
-    pub fn drain(&self) -> bool {
-        self.drain_until(Instant::now() + TURN)
+    pub fn drain(&self, lane: Lane) -> bool {
+        self.drain_until(lane, Instant::now() + TURN)
     }
 
-    /// The same, until then at most.
-    pub fn drain_until(&self, deadline: Instant) -> bool {
-        let mut state = self.lock();
+    /// The same, until then at most. Others who read have their turn after each buffer full.
+    pub fn drain_until(&self, lane: Lane, deadline: Instant) -> bool {
+        let changes = &self.lanes[lane].changes;
+        let mut queue = self.queues[lane].lock();
         let before = Instant::now();
-        let queued = self.group.queued().ok();
-        let had_none = queued == Some(0);
-        let mut due = queued.unwrap_or(0);
-        let mut buffer = std::mem::take(&mut state.buffer);
-        while due > 0 && Instant::now() < deadline {
-            match self.group.read(&mut buffer, |event, pidfd| self.apply(&mut state, event, pidfd)) {
-                Ok(0) => due = 0,
-                Ok(read) => due = due.saturating_sub(read),
-                Err(_) => {
-                    state.lost_notices = true;
-                    due = 0;
-                }
+        let queued = changes.queued().ok();
+        let goal = queue.read + queued.unwrap_or(0) as u64;
+        while queue.read < goal && Instant::now() < deadline {
+            if !self.read_once(lane, &mut queue) {
+                queue.read = goal; // there is less than was said
             }
+            MutexGuard::bump(&mut queue);
         }
-        if state.lost_notices && self.notices.try_send(Notice::Overflow).is_ok() {
-            state.lost_notices = false;
+        if self.lost_notices[lane].load(Ordering::Relaxed)
+            && self.lanes[lane].notices.try_send(Notice::Overflow).is_ok()
+        {
+            self.lost_notices[lane].store(false, Ordering::Relaxed);
         }
-        state.buffer = buffer;
-        let then = if had_none { before } else { Instant::now() };
-        if had_none || self.group.queued().is_ok_and(|queued| queued == 0) {
-            state.emptied = then;
+        if queued == Some(0) {
+            queue.emptied = queue.emptied.max(before);
+        } else if changes.queued().is_ok_and(|queued| queued == 0) {
+            queue.emptied = Instant::now();
         }
-        due == 0
+        queue.read >= goal
+    }
+
+    /// Whether nothing is queued in a lane now.
+    pub fn is_drained(&self, lane: Lane) -> bool {
+        self.drain_until(lane, Instant::now())
+    }
+
+    /// Reads and applies a buffer full. Whether there was anything.
+    fn read_once(&self, lane: Lane, queue: &mut Queue) -> bool {
+        let after = queue.emptied;
+        let mut state = self.lock();
+        let applied = self.lanes[lane].changes.read(&mut queue.buffer, |event, pidfd| {
+            let author = Author {
+                pid: event.pid.cast_unsigned(),
+                pidfd: pidfd.map(|pidfd| Arc::new(pidfd.into())),
+                read: Instant::now(),
+                after,
+                lane,
+            };
+            self.apply(&mut state, event, author);
+        });
+        if applied.is_err() {
+            self.lost_notices[lane].store(true, Ordering::Relaxed);
+        }
+        let read = applied.unwrap_or(0);
+        queue.read += read as u64;
+        read > 0
     }
 
     /// Has the executions of a program told of, from now on.
@@ -280,9 +354,11 @@ impl Watch {
     /// # Errors
     /// The mark cannot be placed: its file system has no handles, say.
     pub fn watch_program(&self, program: ProgramId, file: &File) -> io::Result<()> {
-        if self.lock().programs.wants(program) {
-            self.group.mark(Changes::Execution, file)?;
-            self.lock().programs.watch(program, Instant::now());
+        for lane in Lane::ALL {
+            if self.lock().programs[lane].wants(program) {
+                self.lanes[lane].changes.mark(Changes::Execution, file)?;
+                self.lock().programs[lane].watch(program, Instant::now());
+            }
         }
         Ok(())
     }
@@ -291,44 +367,31 @@ impl Watch {
     #[must_use]
     pub fn is_unchanged(&self, author: &Author, program: ProgramId) -> bool {
         // What it executed before it was looked at is told by now.
-        self.drain() && self.lock().programs.is_unchanged(author.pid, program, author.after)
+        self.drain(author.lane) && self.lock().programs[author.lane].is_unchanged(author.pid, program, author.after)
     }
 
-    fn apply(&self, state: &mut State, event: &Event<'_>, pidfd: Option<OwnedFd>) {
-        let pid = event.pid.cast_unsigned();
-        let author = Author {
-            pid,
-            pidfd: pidfd.map(|pidfd| Arc::new(pidfd.into())),
-            read: Instant::now(),
-            after: state.emptied,
-        };
+    fn apply(&self, state: &mut State, event: &Event<'_>, author: Author) {
+        let (pid, lane) = (author.pid, author.lane);
         let has = |flag: u64| event.mask & flag != 0;
         if has(libc::FAN_OPEN_EXEC) {
-            state.programs.execute(pid, author.read);
+            state.programs[lane].execute(pid, author.read);
         }
         if has(libc::FAN_Q_OVERFLOW) {
             self.counters.failed(Failure::WatchOverflow);
-            state.lost_notices = true;
+            self.lost_notices[lane].store(true, Ordering::Relaxed);
             return;
         }
-        let (mut target, mut entry, mut old, mut new) = (None, None, None, None);
-        for info in event.infos() {
-            match info {
-                Info::Target(file) => target = Some(file),
-                Info::Entry(place) => entry = Some(place),
-                Info::OldEntry(place) => old = Some(place),
-                Info::NewEntry(place) => new = Some(place),
-                Info::Dir(_) | Info::Pidfd(_) | Info::Other(_) => {}
-            }
-        }
+        self.follow(state, event, &author);
+        let names = Names::of(event);
+        let Names { target, entry, old, new } = names;
         if has(libc::FAN_DELETE_SELF | libc::FAN_MOVE_SELF)
-            && let Some(site) = itself(target, entry).and_then(|file| self.sites.by_file(&file))
+            && let Some(site) = names.itself().and_then(|file| self.sites.by_file(&file))
         {
             // Whoever reads a file with a path line that led here is judged after this, and looks where it leads now.
             if let Role::Target { of } = site.guarded.role {
                 state.tracker.loosen(of);
             }
-            self.send(state, Notice::SiteLost(site.id));
+            self.send(site.lane, Notice::SiteLost(site.id));
         }
         if has(libc::FAN_ONDIR) {
             // A directory called x.pth is no startup file.
@@ -363,7 +426,7 @@ impl Watch {
         } else if has(libc::FAN_DELETE) {
             state.tracker.vanish(site.id, &name, target.as_ref(), pid);
             if pid != std::process::id() {
-                self.send(state, Notice::Removed { site: site.id, name, author });
+                self.send(site.lane, Notice::Removed { site: site.id, name, author });
             }
         }
     }
@@ -376,7 +439,7 @@ impl Watch {
             return;
         }
         let notice = Notice::Subdirectory { site: site.id, name: place.name.to_owned(), author };
-        if self.send(state, notice) {
+        if self.send(site.lane, notice) {
             state.tracker.queue_unseen(site.id);
         }
     }
@@ -407,7 +470,7 @@ impl Watch {
             }
             (Some((site, name)), None, Some(file)) if !is_ours => {
                 self.gate_neighbour(state, site, &file);
-                self.send(state, Notice::Removed { site, name, author });
+                self.send(author.lane, Notice::Removed { site, name, author });
             }
             _ => {}
         }
@@ -418,8 +481,19 @@ impl Watch {
         let is_approved = state.tracker.get(file).is_some_and(|entry| entry.approved);
         let Some(site) = self.sites.get(site).filter(|_| !is_approved) else { return };
         if let Ok(opened) = file.open(&site.dir, (OFlag::O_PATH | OFlag::O_NOFOLLOW).bits()) {
-            state.neighbours.gate(&self.gate, opened, |dir| self.sites.by_file(dir).is_some());
+            let lane = site.lane;
+            state.neighbours[lane].gate(&self.lanes[lane].gate, opened, |dir| self.is_gated(dir, lane));
         }
+    }
+
+    /// Whether opens in a directory are judged in this lane anyway.
+    fn is_gated(&self, dir: &FileId, lane: Lane) -> bool {
+        self.is_site_of(dir, lane) || self.links.gates(dir)
+    }
+
+    /// Whether this is a guarded directory of this lane.
+    pub(super) fn is_site_of(&self, dir: &FileId, lane: Lane) -> bool {
+        self.sites.by_file(dir).is_some_and(|site| site.lane == lane)
     }
 
     /// Changes to the content of a tracked file.
@@ -439,14 +513,14 @@ impl Watch {
         }
         let mut is_closed = false;
         if mask & libc::FAN_CLOSE_WRITE != 0 {
-            entry.writers = entry.writers.saturating_sub(1);
+            entry.lose_writer(author.lane);
             is_closed = entry.permit.is_some() || !entry.probed;
         }
         if is_closed {
-            self.queue(state, file, site, Notice::Closed { file: *file, site });
+            self.queue(state, author.lane, file, site, Notice::Closed { file: *file, site });
         }
         if is_spoilt {
-            self.queue(state, file, site, Notice::Spoilt { file: *file, site, author: author.clone() });
+            self.queue(state, author.lane, file, site, Notice::Spoilt { file: *file, site, author: author.clone() });
         }
     }
 
@@ -468,14 +542,14 @@ impl Watch {
             author = Author::unknown();
         }
         let arrival = Arrival { site: site.id, name: name.to_owned(), file, how, author };
-        self.queue(state, &file, site.id, Notice::Arrival(arrival));
+        self.queue(state, site.lane, &file, site.id, Notice::Arrival(arrival));
     }
 
     /// Puts the guard's marks on a file's own inode. They are part of the decision: without them a write through
     /// another hard link, or through another mount of the file, goes unseen.
     fn mark(&self, tracker: &mut Tracker, site: &SiteDir, name: &OsStr, file: &FileId) {
         let Some(entry) = tracker.get_mut(file) else { return };
-        if entry.marked {
+        if entry.marked[site.lane] {
             return;
         }
         let placed = reach(site, name, file, OFlag::O_PATH | OFlag::O_NOFOLLOW).and_then(|opened| {
@@ -484,15 +558,20 @@ impl Watch {
             if entry.is_unseen {
                 return Ok(()); // marks on it would tell nothing
             }
-            self.gate.mark(Opens::File, opened.as_fd())?;
-            self.group.mark(Changes::File, opened.as_fd())
+            self.mark_file(site.lane, opened.as_fd())
         });
         match placed {
-            Ok(()) => entry.marked = true,
-            // Gone again: there is nothing left to mark, and nobody can reach it by another name either.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ESTALE | libc::ENOENT)) => {}
+            Ok(()) => entry.marked[site.lane] = true,
+            // Gone again: there is nothing left to mark, and nobody can reach it by another name either. Who has listed
+            // the directory meanwhile may have its name, and it may have been a link.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ESTALE | libc::ENOENT)) => entry.is_unseen = true,
             Err(_) => self.counters.failed(Failure::Mark),
         }
+    }
+
+    pub(super) fn mark_file(&self, lane: Lane, file: impl AsFd) -> io::Result<()> {
+        self.lanes[lane].gate.mark(Opens::File, file.as_fd())?;
+        self.lanes[lane].changes.mark(Changes::File, file.as_fd())
     }
 
     /// Tracks a file that was found in a directory, rather than told of.
@@ -503,14 +582,14 @@ impl Watch {
     }
 
     /// Tracks the file that a symbolic link in a directory leads to, under the link's name.
-    pub fn track_target(&self, site: &SiteDir, name: &OsStr, target: &File) -> io::Result<FileId> {
+    pub fn track_target(&self, site: &SiteDir, name: &OsStr, target: impl AsFd) -> io::Result<FileId> {
+        let target = target.as_fd();
         let file = FileId::of(target)?;
         let mut state = self.lock();
         state.tracker.alias(file, site.id, name);
-        self.gate.mark(Opens::File, target)?;
-        self.group.mark(Changes::File, target)?;
+        self.mark_file(site.lane, target)?;
         if let Some(entry) = state.tracker.get_mut(&file) {
-            entry.marked = true;
+            entry.marked[site.lane] = true;
         }
         Ok(file)
     }
@@ -521,16 +600,17 @@ impl Watch {
         let Some(entry) = state.tracker.get(file) else { return };
         if entry.pending == 0 {
             let site = entry.names.last().map_or(SiteId(0), |(site, _)| *site);
-            self.queue(&mut state, file, site, Notice::Closed { file: *file, site });
+            let lane = self.sites.get(site).map_or(Lane::System, |site| site.lane);
+            self.queue(&mut state, lane, file, site, Notice::Closed { file: *file, site });
         }
     }
 
     /// A guarded directory does not lie where it did.
-    pub fn tell_lost(&self, site: SiteId) {
+    pub fn tell_lost(&self, site: &SiteDir) {
         let mut state = self.lock();
-        if self.send(&mut state, Notice::SiteLost(site)) {
+        if self.send(site.lane, Notice::SiteLost(site.id)) {
             // Whoever reads a file with a path line that led here looks where it leads now.
-            if let Some(Role::Target { of }) = self.sites.get(site).map(|site| site.guarded.role.clone()) {
+            if let Role::Target { of } = site.guarded.role {
                 state.tracker.loosen(of);
             }
         }
@@ -538,8 +618,7 @@ impl Watch {
 
     /// There is a directory again where a guarded one was lost.
     pub fn tell_filled(&self) {
-        let mut state = self.lock();
-        self.send(&mut state, Notice::SiteFilled);
+        self.send(Lane::System, Notice::SiteFilled);
     }
 
     /// Has a file that was found in a directory judged as if it had just come from this author.
@@ -553,19 +632,24 @@ impl Watch {
     pub fn purge(&self) {
         let due = {
             let mut state = self.lock();
-            state.neighbours.release_unused(&self.gate, |dir| self.sites.by_file(dir).is_some());
+            for lane in Lane::ALL {
+                let gate = &self.lanes[lane].gate;
+                state.neighbours[lane].release_unused(gate, |dir| self.is_gated(dir, lane));
+            }
             state.tracker.due(std::time::Instant::now())
         };
         for some in due.chunks(PURGE) {
             // The marks go under the lock: a file that comes back meanwhile must not lose those that it then gets.
             let mut state = self.lock();
             for file in some {
-                let Some(entry) = state.tracker.forget(file).filter(|entry| entry.marked) else { continue };
+                let Some(entry) = state.tracker.forget(file) else { continue };
                 let site = entry.names.iter().find_map(|(site, _)| self.sites.get(*site));
                 let opened = site.map(|site| file.open(&site.dir, (OFlag::O_PATH | OFlag::O_NOFOLLOW).bits()));
                 if let Some(Ok(opened)) = opened {
-                    let _ = self.gate.unmark(Opens::File, opened.as_fd()); // it may never have had them
-                    let _ = self.group.unmark(Changes::File, opened.as_fd());
+                    for lane in Lane::ALL.into_iter().filter(|lane| entry.marked[*lane]) {
+                        let _ = self.lanes[lane].gate.unmark(Opens::File, opened.as_fd()); // gone with it, perhaps
+                        let _ = self.lanes[lane].changes.unmark(Changes::File, opened.as_fd());
+                    }
                 }
             }
         }
@@ -576,37 +660,29 @@ impl Watch {
         self.lock().tracker.forget_site(site.id);
         self.sites.remove(site.id);
         // Marks on a removed directory are gone already.
-        let _ = self.gate.unmark(Opens::Children, &site.dir);
-        let _ = self.listing.unmark(Opens::Listing, &site.dir);
-        let _ = self.group.unmark(Changes::Entries, &site.dir);
+        let groups = &self.lanes[site.lane];
+        let _ = groups.gate.unmark(Opens::Children, &site.dir);
+        let _ = groups.listing.unmark(Opens::Listing, &site.dir);
+        let _ = groups.changes.unmark(Changes::Entries, &site.dir);
+        if self.keep_link_marks(site).is_err() {
+            self.counters.failed(Failure::Mark);
+        }
     }
 
-    fn queue(&self, state: &mut State, file: &FileId, site: SiteId, notice: Notice) {
-        if self.send(state, notice) {
+    fn queue(&self, state: &mut State, lane: Lane, file: &FileId, site: SiteId, notice: Notice) {
+        if self.send(lane, notice) {
             state.tracker.queue_notice(file, site);
         }
     }
 
     /// Hands a notice to the gate; where there is no room for it, the directories are read again instead.
-    fn send(&self, state: &mut State, notice: Notice) -> bool {
-        let is_sent = self.notices.try_send(notice).is_ok();
+    pub(super) fn send(&self, lane: Lane, notice: Notice) -> bool {
+        let is_sent = self.lanes[lane].notices.try_send(notice).is_ok();
         if !is_sent {
             self.counters.failed(Failure::WatchOverflow);
-            state.lost_notices = true;
+            self.lost_notices[lane].store(true, Ordering::Relaxed);
         }
         is_sent
-    }
-}
-
-/// What an event about an object itself is about. A directory is told as its own entry `.` (fanotify(7)).
-fn itself(target: Option<FileId>, entry: Option<Place<'_>>) -> Option<FileId> {
-    entry.filter(|place| place.name == ".").map(|place| place.dir).or(target)
-}
-
-impl AsFd for Watch {
-    /// Readable when there is something to [`Watch::drain`].
-    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
-        self.group.as_fd()
     }
 }
 

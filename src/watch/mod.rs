@@ -9,6 +9,9 @@
 //! everything that is queued before a permission event is judged.
 
 mod drain;
+mod following;
+mod lanes;
+mod links;
 mod neighbours;
 mod permit;
 mod programs;
@@ -16,11 +19,16 @@ mod quarantine;
 mod restore;
 mod sites;
 mod tracked;
+mod unrest;
 
-pub use drain::{Arrival, Author, How, Notice, Watch};
+pub use drain::{Arrival, Author, Groups, How, Notice, Watch};
+pub use following::is_still_link;
+pub use lanes::{Lane, PerLane};
+pub use links::Way;
 pub use permit::{Permit, Stage, Writer};
 pub use programs::ProgramId;
 pub use quarantine::{Quarantine, Quarantined};
 pub use restore::{restore, restore_quarantined};
 pub use sites::{Guarded, Role, SiteDir, SiteId, Sites, reach};
 pub use tracked::{Place, TrackedFile, Tracker};
+pub use unrest::Felt;

@@ -13,6 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode as CreateMode;
 
+use super::lanes::Lane;
 use crate::approvals::DirectoryId;
 use crate::fanotify::FileId;
 use crate::fanotify::group::fd_link;
@@ -78,6 +79,8 @@ pub struct SiteDir {
     pub file: FileId,
     /// Under which number the approvals know it.
     pub approvals: DirectoryId,
+    /// Where things about it are queued.
+    pub lane: Lane,
 }
 
 impl SiteDir {
@@ -177,7 +180,14 @@ impl Sites {
     }
 
     /// Adds a directory that is open already. `None` if it is guarded already.
-    pub fn add(&self, guarded: Guarded, dir: File, file: FileId, approvals: DirectoryId) -> Option<Arc<SiteDir>> {
+    pub fn add(
+        &self,
+        guarded: Guarded,
+        dir: File,
+        file: FileId,
+        approvals: DirectoryId,
+        lane: Lane,
+    ) -> Option<Arc<SiteDir>> {
         let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
         if table.by_file.contains_key(&file) {
             return None;
@@ -185,7 +195,7 @@ impl Sites {
         let id = SiteId(table.by_id.len());
         table.by_file.insert(file, id);
         table.by_path.insert(guarded.path.clone(), id);
-        let site = Arc::new(SiteDir { id, guarded, dir, file, approvals });
+        let site = Arc::new(SiteDir { id, guarded, dir, file, approvals, lane });
         table.by_id.push(Some(Arc::clone(&site)));
         Some(site)
     }

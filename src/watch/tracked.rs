@@ -6,8 +6,10 @@ use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::time::{Duration, Instant};
 
+use super::lanes::{Lane, PerLane};
 use super::permit::{Permit, Stage};
 use super::sites::SiteId;
+use super::unrest::{Felt, Unrest};
 use crate::fanotify::FileId;
 
 /// How long a file without a startup name stays tracked. An opener that looked the name up before it went must have
@@ -31,9 +33,10 @@ pub type Place = (SiteId, OsString);
 pub struct TrackedFile {
     /// The startup names that it has, or had since it is tracked.
     pub names: Vec<Place>,
-    /// Opens for writing that were let through and have not been closed. Never too low; too high where the kernel
-    /// merged two closes, until a probe of the inode says that nobody writes.
-    pub writers: u32,
+    /// Opens for writing that were let through and have not been closed, as each lane counts them. Never too low in the
+    /// lane that marked the file first; too high where the kernel merged two closes, until a probe of the inode says that
+    /// nobody writes.
+    pub writers: PerLane<u32>,
     /// A probe has said that nobody writes, since when every writer has passed the gate. Until then a writer from
     /// before may be at work.
     pub probed: bool,
@@ -53,8 +56,8 @@ pub struct TrackedFile {
     /// Whether it is a symbolic link or a special file: opening it raises no event that could be answered.
     pub is_unseen: bool,
     unseen_pending: u32,
-    /// Whether its inode carries the guard's marks.
-    pub marked: bool,
+    /// Whether its inode carries the marks of a lane.
+    pub marked: PerLane<bool>,
     /// A symbolic link of a startup name leads to it: it is opened as a startup file under a name of its own.
     pub is_target: bool,
     /// When somebody last renamed it away from a startup name.
@@ -68,7 +71,18 @@ impl TrackedFile {
     /// those that wait at the gate.
     #[must_use]
     pub fn is_final(&self) -> bool {
-        self.marked && self.probed && self.writers == 0
+        self.marked.iter().any(|marked| *marked) && self.probed && !self.has_writers()
+    }
+
+    /// Whether somebody who was let through writes it.
+    #[must_use]
+    pub fn has_writers(&self) -> bool {
+        self.writers.iter().any(|writers| *writers > 0)
+    }
+
+    /// Somebody who was let through, or counted so, writes it no longer.
+    pub fn lose_writer(&mut self, lane: Lane) {
+        self.writers[lane] = self.writers[lane].saturating_sub(1);
     }
 
     /// Whether a judgement of its content is under way that may still approve it.
@@ -81,11 +95,11 @@ impl TrackedFile {
         self.pending == 0 && self.nameless_since.is_some_and(|since| now.saturating_duration_since(since) >= grace)
     }
 
-    /// Whether an opener that shows with a name that is no startup file's may have opened it as one: through a symbolic
-    /// link, or before it was renamed away. A hard link elsewhere says nothing of that kind.
+    /// Whether an opener that shows with a name that is no startup file's may have opened it as one, before it was renamed
+    /// away. A hard link elsewhere says nothing of that kind.
     #[must_use]
-    pub fn may_be_opened_as_startup(&self) -> bool {
-        self.is_target || self.renamed_away.is_some_and(|at| at.elapsed() < GRACE)
+    pub fn was_startup(&self) -> bool {
+        self.renamed_away.is_some_and(|at| at.elapsed() < GRACE)
     }
 }
 
@@ -114,6 +128,8 @@ pub struct Tracker {
     /// Names whose approved file went away.
     departed: HashMap<Place, Departure>,
     unseen: HashMap<SiteId, Line>,
+    /// By the directory itself: one that is moved away and back again is another site, and as restless as before.
+    unrest: HashMap<FileId, Unrest>,
 }
 
 impl Tracker {
@@ -198,8 +214,23 @@ impl Tracker {
     pub fn alias(&mut self, file: FileId, site: SiteId, name: &OsStr) {
         let entry = self.files.entry(file).or_default();
         entry.is_target = true;
-        entry.names.push((site, name.to_owned()));
-        entry.names.dedup();
+        entry.nameless_since = None;
+        let place = (site, name.to_owned());
+        if !entry.names.contains(&place) {
+            entry.names.push(place);
+        }
+    }
+
+    /// No symbolic link of that name leads anywhere any more. Who opened a file through it may not have reached the gate.
+    pub fn unalias(&mut self, place: &Place) {
+        for entry in self.files.values_mut().filter(|entry| entry.is_target && entry.names.contains(place)) {
+            entry.is_target = entry.names.len() > 1;
+            if entry.is_target {
+                entry.names.retain(|name| name != place);
+            } else {
+                (entry.renamed_away, entry.nameless_since) = (Some(Instant::now()), Some(Instant::now()));
+            }
+        }
     }
 
     /// Somebody renamed a file away from a startup name.
@@ -215,16 +246,16 @@ impl Tracker {
             && entry.grants == grants
         {
             entry.probed = true;
-            entry.writers = 0;
+            entry.writers = PerLane::default();
         }
     }
 
     /// An open for writing is let through. `permit` is the rule that allows it; without one it is somebody whom only
     /// audit mode or a failure's action lets through, and what is written is nobody's.
-    pub fn grant(&mut self, file: &FileId, permit: Option<Permit>) {
+    pub fn grant(&mut self, lane: Lane, file: &FileId, permit: Option<Permit>) {
         let Some(entry) = self.files.get_mut(file) else { return };
         entry.grants += 1;
-        entry.writers += 1;
+        entry.writers[lane] += 1;
         entry.fresh = false;
         match (&mut entry.permit, permit) {
             (Some(old), Some(new)) => {
@@ -345,6 +376,23 @@ impl Tracker {
         self.unseen.get(&site).is_none_or(|line| line.settled >= count)
     }
 
+    /// A newcomer of a directory that raises no event when it is opened was not let stay.
+    pub fn disturb(&mut self, dir: FileId) {
+        let now = Instant::now();
+        self.unrest.entry(dir).and_modify(|unrest| unrest.disturb(now)).or_insert_with(|| Unrest::new(now));
+    }
+
+    /// What such newcomers mean for those who want to list a directory.
+    #[must_use]
+    pub fn unrest(&self, dir: &FileId) -> Felt {
+        let (unrest, now) = (self.unrest.get(dir), Instant::now());
+        match unrest {
+            Some(unrest) if unrest.is_felt(now) => Felt::ByAll,
+            Some(unrest) if unrest.is_recent(now) => Felt::UnderWay,
+            Some(_) | None => Felt::ByNobody,
+        }
+    }
+
     /// Remembers that an approved file has still to come back under this name.
     pub fn displace(&mut self, site: SiteId, name: &OsStr) {
         self.displaced.insert((site, name.to_owned()));
@@ -376,6 +424,7 @@ impl Tracker {
     /// To be called only when no permission event waits unread: its file may be one of them.
     pub fn due(&mut self, now: Instant) -> Vec<FileId> {
         self.departed.retain(|_, departure| now.saturating_duration_since(departure.at) < REPLACEMENT);
+        self.unrest.retain(|_, unrest| !unrest.is_forgiven(now));
         let nameless = self.files.values().filter(|entry| entry.nameless_since.is_some()).count();
         let grace = if nameless > CROWD { CROWDED_GRACE } else { GRACE };
         self.files.iter().filter(|(_, entry)| entry.is_due(now, grace)).map(|(file, _)| *file).collect()
@@ -488,9 +537,9 @@ mod tests {
         let is_final = |tracker: &Tracker| tracker.get(&file(1)).unwrap().is_final();
         tracker.probed(&file(1), 0);
         assert!(!is_final(&tracker), "without a mark a writer may come unseen");
-        tracker.get_mut(&file(1)).unwrap().marked = true;
+        tracker.get_mut(&file(1)).unwrap().marked[Lane::System] = true;
         assert!(is_final(&tracker));
-        tracker.grant(&file(1), None);
+        tracker.grant(Lane::System, &file(1), None);
         tracker.probed(&file(1), 0);
         assert!(!is_final(&tracker), "the writer came after the probe had begun");
         tracker.probed(&file(1), 1);
@@ -511,12 +560,12 @@ mod tests {
             places: vec![],
             tainted: false,
         };
-        tracker.grant(&file(1), Some(permit()));
-        tracker.grant(&file(1), Some(permit()));
+        tracker.grant(Lane::System, &file(1), Some(permit()));
+        tracker.grant(Lane::System, &file(1), Some(permit()));
         assert!(!tracker.get(&file(1)).unwrap().permit.as_ref().unwrap().tainted);
-        tracker.grant(&file(1), None);
+        tracker.grant(Lane::System, &file(1), None);
         assert!(tracker.get(&file(1)).unwrap().permit.as_ref().unwrap().tainted);
-        assert_eq!(tracker.get(&file(1)).unwrap().writers, 3);
+        assert_eq!(tracker.get(&file(1)).unwrap().writers[Lane::System], 3);
     }
 
     #[test]

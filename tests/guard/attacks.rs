@@ -4,10 +4,11 @@ use std::fs;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::harness::{Config, Guard, SOON};
 use crate::plant::{Expect, Identity, Spot, VICTIM, Way};
-use crate::site::{Place, wait_for};
+use crate::site::{Place, Stopper, wait_for};
 use crate::ways::WAYS;
 
 fn way(name: &str) -> &'static Way {
@@ -254,5 +255,80 @@ fn a_symbolic_link_is_gone_before_the_directory_is_listed() {
         listed += usize::from(fs::read_dir(site).unwrap().flatten().any(|entry| entry.path() == link));
     }
     assert_eq!(listed, 0, "of {ROUNDS} links were listed");
+    guard.assert_alive();
+}
+
+/// Whoever has got a refused link's name from the kernel is not told that the listing is complete; whoever comes a moment
+/// later gets none. An interpreter does without the directory's startup files then, and another directory is listed.
+#[test]
+fn nobody_lists_a_directory_in_which_a_link_was_refused() {
+    let place = Place::new();
+    let mut guard = Config::new(&place).start();
+    let (restless, other) = (&place.venvs[0], &place.venvs[1]);
+    let payload = place.outside.join("payload");
+    fs::write(&payload, place.payload()).unwrap();
+
+    let mut listing = fs::read_dir(&restless.site).unwrap();
+    assert!(listing.next().is_some_and(|first| first.is_ok()), "the first names are there already");
+    std::os::unix::fs::symlink(&payload, restless.site.join("evil.pth")).unwrap();
+    let end = listing.find_map(Result::err).expect("an error at the end");
+    assert_eq!(end.raw_os_error(), Some(libc::EPERM));
+    let again = fs::read_dir(&restless.site).unwrap().find_map(Result::err).expect("an error again");
+    assert_eq!(again.raw_os_error(), Some(libc::EPERM));
+    assert!(fs::read_dir(&other.site).unwrap().all(|entry| entry.is_ok()), "another directory is listed");
+
+    let record = guard.wait_record("deny", &["listing"], None);
+    assert_eq!(crate::harness::field(&record, "pthguard.reason"), "unrest");
+    wait_for("the directory can be listed again", SOON, || {
+        fs::read_dir(&restless.site).unwrap().all(|entry| entry.is_ok()).then_some(())
+    });
+    let start = place.start(restless);
+    assert!(start.keep && start.victim && !start.canary, "{start:?}");
+    guard.assert_alive();
+}
+
+/// Every interpreter starts where nobody can list its site directory, and says nothing about it.
+#[test]
+fn interpreters_start_without_a_directory_that_cannot_be_listed() {
+    let place = Place::new();
+    let mut guard = Config::new(&place).start();
+    let payload = place.outside.join("payload");
+    fs::write(&payload, place.payload()).unwrap();
+    for venv in &place.venvs {
+        // A storm is one disturbance; until it ends nobody lists the directory.
+        let stop = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let _stopper = Stopper(&stop);
+            scope.spawn(|| {
+                let link = venv.site.join("evil.pth");
+                while !stop.load(Ordering::Relaxed) {
+                    let _ = std::os::unix::fs::symlink(&payload, &link);
+                    let _ = fs::remove_file(&link); // the guard may have been quicker
+                }
+            });
+            wait_for("the directory is in unrest", SOON, || {
+                fs::read_dir(&venv.site).unwrap().any(|entry| entry.is_err()).then_some(())
+            });
+            let start = place.start(venv);
+            assert!(start.clean && !start.canary && !start.keep, "{start:?}");
+        });
+    }
+    guard.assert_alive();
+}
+
+/// A link cannot be held: it is read through where it lies.
+#[test]
+fn a_link_of_an_unknown_author_is_not_held_in_place() {
+    let place = Place::new();
+    let mut guard = Config::new(&place).unresolved_arrival("hold").start();
+    let site = &place.venvs[0].site;
+    let payload = place.outside.join("payload");
+    fs::write(&payload, place.payload()).unwrap();
+    for round in 0..20 {
+        let link = site.join(format!("evil{round}.pth"));
+        let status = std::process::Command::new("ln").arg("-s").arg(&payload).arg(&link).status().unwrap();
+        assert!(status.success());
+        wait_for("the link is gone", SOON, || link.symlink_metadata().is_err().then_some(()));
+    }
     guard.assert_alive();
 }

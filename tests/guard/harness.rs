@@ -30,6 +30,7 @@ pub(crate) struct Config {
     sites: Vec<PathBuf>,
     mode: &'static str,
     budget_ms: u32,
+    unresolved_arrival: &'static str,
     limit: Duration,
     rules: String,
     include_default: bool,
@@ -46,6 +47,7 @@ impl Config {
             mode: "enforce",
             // Longer than the default: tests share a slow machine, and none but those that say so measure time.
             budget_ms: 500,
+            unresolved_arrival: "quarantine",
             limit: GUARD_LIMIT,
             rules: String::new(),
             include_default: false,
@@ -63,6 +65,7 @@ impl Config {
             sites,
             mode: "enforce",
             budget_ms: 500,
+            unresolved_arrival: "quarantine",
             limit: GUARD_LIMIT,
             rules: String::new(),
             include_default: true,
@@ -86,6 +89,13 @@ impl Config {
 
     pub(crate) fn budget_ms(mut self, budget_ms: u32) -> Config {
         self.budget_ms = budget_ms;
+        self
+    }
+
+    /// What becomes of a newcomer whose author is not known.
+    #[allow(dead_code, reason = "not every test binary needs it")]
+    pub(crate) fn unresolved_arrival(mut self, action: &'static str) -> Config {
+        self.unresolved_arrival = action;
         self
     }
 
@@ -147,10 +157,11 @@ impl Config {
         };
         let text = format!(
             "include_default = {include_default}\nmode = {mode:?}\n[protect]\n{sites}\n\
-             [failure]\nbudget_ms = {budget}\n[log]\nsyslog = false\njson = {events:?}\n[state]\ndir = {state:?}\n{rules}",
+             [failure]\nbudget_ms = {budget}\nunresolved_arrival = {unresolved:?}\n[log]\nsyslog = false\njson = {events:?}\n[state]\ndir = {state:?}\n{rules}",
             include_default = self.include_default,
             mode = self.mode,
             budget = self.budget_ms,
+            unresolved = self.unresolved_arrival,
             events = self.events(),
             state = self.state,
             rules = self.rules,

@@ -8,6 +8,7 @@
 //! - `state`: baseline, restart, damage
 //! - `life`: start, stop, being stopped, being killed
 //! - `commands`: approve, revoke, baseline, quarantine, before a guard that runs
+//! - `links`: what approved symbolic links lead to; files with several names
 //! - `load`: many at once, floods, giants, leases
 //! - `remembered`: authors that are gone when their rename is noticed
 //! - `trail`: the audit records
@@ -23,7 +24,9 @@ mod harness;
 mod held;
 mod identity;
 mod injection;
+mod lanes;
 mod life;
+mod links;
 mod load;
 mod lost;
 mod packages;

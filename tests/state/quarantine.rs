@@ -9,7 +9,7 @@ use pthguard::approvals::{Approvals, Directory, prepare_directory};
 use pthguard::fanotify::FileId;
 use pthguard::model::{Site, StartupNames};
 use pthguard::quarantine::{Note, Why};
-use pthguard::watch::{Guarded, Quarantine, Quarantined, Role, SiteDir, SiteId, restore_quarantined};
+use pthguard::watch::{Guarded, Lane, Quarantine, Quarantined, Role, SiteDir, SiteId, restore_quarantined};
 
 use crate::fault::{Fault, count, place, run};
 
@@ -27,7 +27,14 @@ fn site(place: &Path) -> SiteDir {
     let approvals = Approvals::open(scratch.path()).unwrap().directory(&directory);
     let facts = Site { path: path.clone(), prefix: place.into(), owner: 0 };
     let startup = StartupNames::new(&["*.pth"]).unwrap();
-    SiteDir { id: SiteId(0), guarded: Guarded { path, role: Role::Site, startup, facts }, dir, file, approvals }
+    SiteDir {
+        id: SiteId(0),
+        guarded: Guarded { path, role: Role::Site, startup, facts },
+        dir,
+        file,
+        approvals,
+        lane: Lane::System,
+    }
 }
 
 fn quarantine(place: &Path) -> Quarantine {

@@ -13,7 +13,7 @@ use nix::sys::time::TimeSpec;
 use super::*;
 use crate::approvals::{Approvals, prepare_directory};
 use crate::model::{ContentClass, Site, StartupNames};
-use crate::watch::{Guarded, Role, SiteId, restore_quarantined};
+use crate::watch::{Guarded, Lane, Role, SiteId, restore_quarantined};
 
 struct Stage {
     _dir: tempfile::TempDir,
@@ -37,7 +37,7 @@ fn stage() -> Stage {
     let facts = Site { path: path.clone(), owner: 0, prefix: dir.path().to_owned() };
     let startup = StartupNames::new(&["*.pth"]).unwrap();
     let guarded = Guarded { path: path.clone(), role: Role::Site, startup, facts };
-    let site = SiteDir { id: SiteId(0), guarded, dir: open, file, approvals };
+    let site = SiteDir { id: SiteId(0), guarded, dir: open, file, approvals, lane: Lane::System };
     let quarantine = Quarantine::open(&state, MAX_SIZE).unwrap();
     Stage { _dir: dir, path, state, site, quarantine }
 }
