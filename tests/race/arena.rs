@@ -117,6 +117,19 @@ pub(crate) fn with_file_systems<T: Send>(fs: Fs, work: impl FnOnce(&Path, &Path)
     .unwrap_or_else(|error| panic!("blocked: {} cannot be mounted: {error}", fs.name()))
 }
 
+/// Every CPython 3 at hand.
+pub(crate) fn interpreters() -> Vec<Interpreter> {
+    let home = std::env::var_os("HOME").map_or_else(|| PathBuf::from("/root"), PathBuf::from);
+    let versions = fs::read_dir(home.join(".pyenv/versions")).into_iter().flatten().flatten();
+    let bins = versions.map(|version| version.path().join("bin")).chain([PathBuf::from("/usr/bin")]);
+    let programs = bins.flat_map(|bin| fs::read_dir(bin).into_iter().flatten().flatten());
+    let interpreter = |path: PathBuf| {
+        let minor = path.file_name()?.to_str()?.strip_prefix("python3.")?.parse().ok()?;
+        Some(Interpreter { exe: fs::canonicalize(path).ok()?, version: (3, minor) })
+    };
+    programs.filter_map(|program| interpreter(program.path())).collect()
+}
+
 /// `PTHGUARD_RACE_PYTHON`, or the distribution's, which is optimised, or the newest.
 fn interpreter() -> Interpreter {
     if let Some(exe) = std::env::var_os("PTHGUARD_RACE_PYTHON").map(PathBuf::from) {
@@ -125,8 +138,10 @@ fn interpreter() -> Interpreter {
         let minor = minor.expect("PTHGUARD_RACE_PYTHON ends with python3.N");
         return Interpreter { exe: fs::canonicalize(exe).expect("PTHGUARD_RACE_PYTHON is there"), version: (3, minor) };
     }
-    let all = site::interpreters();
-    all.iter().find(|one| one.exe.starts_with("/usr/bin")).unwrap_or(&all[all.len() - 1]).clone()
+    let all = interpreters();
+    let distribution = all.iter().find(|one| one.exe.starts_with("/usr/bin"));
+    let newest = all.iter().max_by_key(|one| one.version);
+    distribution.or(newest).expect("blocked: no CPython 3; install python3").clone()
 }
 
 /// Two new environments, with approved files in them; the guard is to guard them and nothing else.
@@ -136,10 +151,14 @@ pub(crate) fn place(within: &Path) -> Place {
 
 /// The same with this many.
 pub(crate) fn many(within: &Path, environments: usize) -> Place {
+    with_interpreters(within, &vec![interpreter(); environments])
+}
+
+/// The same with one for each of these interpreters.
+pub(crate) fn with_interpreters(within: &Path, interpreters: &[Interpreter]) -> Place {
     let mut place = Place::within(within);
-    let interpreter = interpreter();
-    let root = |number| place.path().join(format!("env{number}"));
-    place.venvs = (0..environments).map(|number| Venv::make(&root(number), &interpreter)).collect();
+    let root = |number: u32| place.path().join(format!("env{number}"));
+    place.venvs = (0..).zip(interpreters).map(|(number, one): (u32, _)| Venv::make(&root(number), one)).collect();
     for venv in &place.venvs {
         furnish(&venv.site).expect("a new directory");
     }

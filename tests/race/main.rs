@@ -41,7 +41,9 @@ mod directories;
 mod late;
 mod seed;
 mod sighting;
+mod storms;
 mod table;
+mod unlisted;
 mod unseen;
 
 /// Interpreters that are started beside each loop, with the guard, in an ordinary `cargo test`.
@@ -184,8 +186,9 @@ impl Asked {
         Asked { fs: Fs::from_environment(), seed: seed::from_environment(), starts, only }
     }
 
-    fn is_chosen(&self, name: &str, always: bool) -> bool {
-        name.contains(&self.only) && (always || self.starts.is_some() || !self.only.is_empty())
+    fn is_chosen(&self, name: &str, promised: bool, always: bool) -> bool {
+        let is_asked_for = name.contains(&self.only) || promised && self.only == "promised";
+        is_asked_for && (always || self.starts.is_some() || !self.only.is_empty())
     }
 
     fn starts(&self) -> u64 {
@@ -206,7 +209,9 @@ fn no_start_runs_what_a_loop_plants() {
         let mut failures = Vec::new();
         let (mut attempts, mut executed, mut started) = (0, 0, 0);
         let all = [arrivals::KINDS, late::KINDS, directories::KINDS, unseen::KINDS].concat();
-        for kind in all.iter().filter(|kind| asked.is_chosen(kind.name, kind.always) && (kind.on)(asked.fs)) {
+        for kind in
+            all.iter().filter(|kind| asked.is_chosen(kind.name, kind.promised, kind.always) && (kind.on)(asked.fs))
+        {
             let (with, wrong) = compare(here, elsewhere, kind, asked.seed, asked.starts());
             failures.extend(wrong);
             if kind.promised {
@@ -232,7 +237,8 @@ fn one_strike_at_the_right_moment() {
     let failures = arena::with_file_systems(asked.fs, |here, elsewhere| {
         table::head(&format!("ambushes, {}, PTHGUARD_RACE_SEED={}", asked.fs.name(), asked.seed));
         let mut failures = Vec::new();
-        for ambush in ambush::ALL.iter().filter(|ambush| asked.is_chosen(ambush.name, ambush.promised)) {
+        for ambush in ambush::ALL.iter().filter(|ambush| asked.is_chosen(ambush.name, ambush.promised, ambush.promised))
+        {
             for (haste, who) in [(Haste::Ordinary, ""), (Haste::Root, ", before all others")] {
                 let (without, with) =
                     ambush::compare(here, elsewhere, ambush, haste, asked.seed, asked.starts().max(STRIKES));
@@ -245,4 +251,27 @@ fn one_strike_at_the_right_moment() {
         failures
     });
     assert!(failures.is_empty(), "{}", failures.join("\n"));
+}
+
+#[test]
+fn a_storm_in_a_users_directory_refuses_nobody_elsewhere() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let asked = Asked::from_environment();
+    // The long form with the budget that users have; an ordinary run, on a machine that does other things, with more.
+    let (during, crowds, budget_ms) = match asked.starts {
+        Some(_) => (Duration::from_secs(2), &[1, 2, 8][..], 50),
+        None => (Duration::from_millis(100), &[8][..], 500),
+    };
+    let refused = arena::with_file_systems(asked.fs, |here, _| storms::all(here, during, crowds, budget_ms));
+    // With the long form's budget a busy machine refuses some without any help: its figures are for reading.
+    assert!(
+        asked.starts.is_some() || refused == 0,
+        "{refused} opens of approved files in root's directory were refused"
+    );
+}
+
+#[test]
+fn an_interpreter_that_may_not_list_its_directory_starts() {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    arena::with_file_systems(Fs::Tmpfs, unlisted::every_interpreter_starts);
 }

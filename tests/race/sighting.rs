@@ -34,6 +34,11 @@ impl Sighting {
         self.0 == Self::KEPT | Self::VICTIM | Self::PACKAGES
     }
 
+    /// It ended well, and has seen nothing that lies in the site directory.
+    pub(crate) fn is_bare(self) -> bool {
+        self.0 == 0
+    }
+
     /// What loops do not fight over works, and nothing planted ran.
     pub(crate) fn is_sound(self) -> bool {
         self.0 | Self::VICTIM == Self::KEPT | Self::VICTIM | Self::PACKAGES
