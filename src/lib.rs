@@ -48,12 +48,15 @@
 //! | thread | waits for | may wait for others |
 //! | --- | --- | --- |
 //! | triage ×2 | permission events | no: it answers the daemon's own opens |
-//! | worker ×8 | requests from triage | /proc of the opener, the file's disk |
-//! | watch ×2 | notifications | no |
-//! | arrivals ×2 | notices from the watch | disks |
+//! | layered | permission events on overlayfs | triage, which answers what it opens in the layers |
+//! | worker ×12 | requests from triage | /proc of the opener, the file's disk |
+//! | watch ×3 | notifications | no |
+//! | arrivals ×3 | notices from the watch | disks |
+//! | leases | the time that an interpreter needs to read a file | no |
 //! | deadline | the oldest request's due time | no |
 //! | awaiting | the end of an installation | disks |
 //! | places | half a second to pass: do the guarded directories lie where they did? | disks |
+//! | mounts | a change of the mounts | disks |
 //! | programs | a minute to pass: which files are the policy's programs now? | disks |
 //! | listers | threads that have listed a site directory | their /proc |
 //! | audit | records | disks, sockets |

@@ -25,6 +25,7 @@ pub struct Counters {
     outcomes: [[AtomicU64; ACCESSES.len()]; OUTCOMES.len()],
     failures: [AtomicU64; Failure::ALL.len()],
     records_dropped: AtomicU64,
+    killed: AtomicU64,
 }
 
 impl Counters {
@@ -51,6 +52,17 @@ impl Counters {
     /// Takes over how many records the audit trail has dropped so far, see [`super::Audit::dropped`].
     pub fn records_dropped(&self, total: u64) {
         self.records_dropped.store(total, Relaxed);
+    }
+
+    /// Counts an offender that was ended.
+    pub fn killed(&self) {
+        self.killed.fetch_add(1, Relaxed);
+    }
+
+    /// How many offenders were ended.
+    #[must_use]
+    pub fn kills(&self) -> u64 {
+        self.killed.load(Relaxed)
     }
 
     /// How often `access` ended in `outcome`.
@@ -88,7 +100,8 @@ impl Counters {
     }
 }
 
-/// `allow: read=812 write=3` and so on, one line for each outcome that occurred, one for failures, one for drops.
+/// `allow: read=812 write=3` and so on, one line for each outcome that occurred, one for failures, one for processes that were
+/// ended, if there were any, one for drops.
 impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for outcome in OUTCOMES {
@@ -96,6 +109,9 @@ impl fmt::Display for Counters {
             write_line(f, outcome.as_str(), &counts)?;
         }
         write_line(f, "failures", &Failure::ALL.map(|failure| (failure.as_str(), self.failures(failure))))?;
+        if self.kills() > 0 {
+            writeln!(f, "processes killed: {}", self.kills())?;
+        }
         write!(f, "records dropped: {}", self.records_dropped.load(Relaxed))
     }
 }
@@ -137,9 +153,10 @@ mod tests {
         counters.answered(Access::Write, Outcome::Deny);
         counters.failed(Failure::Timeout);
         counters.records_dropped(5);
+        counters.killed();
         assert_eq!(
             counters.to_string(),
-            "allow: read=1\ndeny: write=2\nwould-deny: none\nfailures: timeout=1\nrecords dropped: 5"
+            "allow: read=1\ndeny: write=2\nwould-deny: none\nfailures: timeout=1\nprocesses killed: 1\nrecords dropped: 5"
         );
     }
 }

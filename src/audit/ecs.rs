@@ -268,7 +268,7 @@ impl Event {
 /// `event.category` and the first of `event.type`.
 fn classify(record: &Record) -> (Vec<&'static str>, Vec<&'static str>) {
     let action = match (record.action, record.access) {
-        (Action::Suppressed, Some(access)) => Action::from(access),
+        (Action::Suppressed | Action::Repeated, Some(access)) => Action::from(access),
         (action, _) => action,
     };
     let (category, kind) = match action {
@@ -279,9 +279,10 @@ fn classify(record: &Record) -> (Vec<&'static str>, Vec<&'static str>) {
         Action::Baseline | Action::Approval | Action::Held => ("file", "info"),
         Action::Revocation => ("file", "change"),
         Action::Refused => ("authentication", "info"),
-        Action::SiteGuarded | Action::SiteLost | Action::Suppressed => ("file", "info"),
+        Action::SiteGuarded | Action::SiteLost | Action::Suppressed | Action::Repeated => ("file", "info"),
         Action::Start => ("process", "start"),
         Action::Stop => ("process", "end"),
+        Action::Kill => ("process", "end"),
         Action::Failure => ("process", "error"),
     };
     (vec![category], vec![kind])
@@ -350,8 +351,8 @@ impl<'a> Container<'a> {
 impl<'a> Pthguard<'a> {
     fn of(record: &'a Record) -> Self {
         let subject = record.subject.as_deref();
-        let (suppressed, count) =
-            if record.action == Action::Suppressed { (record.count, None) } else { (None, record.count) };
+        let is_summary = matches!(record.action, Action::Suppressed | Action::Repeated);
+        let (suppressed, count) = if is_summary { (record.count, None) } else { (None, record.count) };
         Pthguard {
             verdict: record.outcome.map(Outcome::as_str),
             reason: record.reason.map(Reason::as_str),

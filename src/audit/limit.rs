@@ -51,11 +51,11 @@ fn burst(action: Action) -> Option<u32> {
         Action::Creation | Action::Modification | Action::Rename | Action::Link | Action::Symlink => Some(BURST),
         Action::Special | Action::Read | Action::Deletion | Action::Listing => Some(BURST),
         // A loop of denied renames would otherwise be limited once and logged in full by way of what was undone.
-        Action::Held | Action::Quarantine | Action::Restore => Some(BURST_PROVOKED),
+        Action::Held | Action::Quarantine | Action::Restore | Action::Kill => Some(BURST_PROVOKED),
         Action::SiteGuarded | Action::SiteLost | Action::Failure => Some(BURST_PROVOKED),
         Action::Refused => Some(BURST),
         Action::Baseline | Action::Approval | Action::Revocation | Action::Purge => None,
-        Action::Start | Action::Stop | Action::Suppressed => None,
+        Action::Start | Action::Stop | Action::Repeated | Action::Suppressed => None,
     }
 }
 

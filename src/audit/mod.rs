@@ -18,6 +18,7 @@ mod health;
 mod image;
 mod limit;
 mod lines;
+mod offenders;
 mod record;
 #[cfg(test)]
 mod sample;

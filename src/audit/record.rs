@@ -52,8 +52,12 @@ pub enum Action {
     Start,
     /// The guard stops.
     Stop,
+    /// A process that did what no rule lets it do was ended.
+    Kill,
     /// Something could not be done or decided.
     Failure,
+    /// Somebody is denied again and again; most of it was counted instead of written.
+    Repeated,
     /// Records like this one were counted instead of written.
     Suppressed,
 }
@@ -84,7 +88,9 @@ impl Action {
             Action::SiteLost => "site-lost",
             Action::Start => "start",
             Action::Stop => "stop",
+            Action::Kill => "kill",
             Action::Failure => "failure",
+            Action::Repeated => "repeated",
             Action::Suppressed => "suppressed",
         }
     }

@@ -72,7 +72,7 @@ fn severity(record: &Record) -> Severity {
         (Some(Outcome::Deny), _) => Severity::LOG_WARNING,
         (Some(Outcome::WouldDeny), _) => Severity::LOG_NOTICE,
         (_, Action::Failure) => Severity::LOG_ERR,
-        (_, Action::Refused) => Severity::LOG_WARNING,
+        (_, Action::Refused | Action::Kill) => Severity::LOG_WARNING,
         (Some(Outcome::Allow) | None, _) => Severity::LOG_INFO,
     }
 }

@@ -18,7 +18,7 @@ pub fn text_line(record: &Record) -> String {
     let mut line = Line(String::with_capacity(256));
     let access = record.access.map(Access::as_str);
     match (record.action, record.outcome) {
-        (Action::Suppressed | Action::Held, _) | (_, None) => {
+        (Action::Suppressed | Action::Repeated | Action::Held, _) | (_, None) => {
             line.word(record.action.as_str());
             line.words(record.outcome.map(Outcome::as_str));
             line.words(access);

@@ -10,6 +10,7 @@ use super::auditor::Flush;
 use super::health::Sink;
 use super::image::Images;
 use super::limit::Limit;
+use super::offenders::Offenders;
 use super::record::{Action, Record};
 
 /// Records written with one call.
@@ -24,6 +25,7 @@ pub(super) struct Worker {
     /// Tells until when to be done.
     stopped: Receiver<Instant>,
     sinks: Vec<Box<dyn Sink>>,
+    offenders: Offenders,
     limit: Limit,
     images: Images,
     dropped: Arc<AtomicU64>,
@@ -39,8 +41,8 @@ impl Worker {
         sinks: Vec<Box<dyn Sink>>,
         dropped: Arc<AtomicU64>,
     ) -> Self {
-        let (limit, images) = (Limit::new(), Images::new());
-        Worker { records, stopped, sinks, limit, images, dropped, reported: 0, last_report: None }
+        let (offenders, limit, images) = (Offenders::default(), Limit::new(), Images::new());
+        Worker { records, stopped, sinks, offenders, limit, images, dropped, reported: 0, last_report: None }
     }
 
     pub(super) fn run(&mut self) -> Flush {
@@ -65,8 +67,12 @@ impl Worker {
     fn take(&mut self, first: Option<Record>) {
         let now = Instant::now();
         let waiting = self.records.try_iter().take(BATCH - 1).map(|record| *record);
-        let mut batch: Vec<Record> =
-            first.into_iter().chain(waiting).filter_map(|record| self.limit.offer(record, now)).collect();
+        let mut batch: Vec<Record> = Vec::new();
+        for record in first.into_iter().chain(waiting) {
+            let record = self.offenders.offer(record, now);
+            batch.extend(record.and_then(|record| self.limit.offer(record, now)));
+        }
+        batch.extend(self.offenders.due(now));
         batch.extend(self.limit.due(now));
         if self.last_report.is_none_or(|last| now.saturating_duration_since(last) >= TICK) {
             batch.extend(self.report_drops(now));
@@ -81,7 +87,8 @@ impl Worker {
         }
         let now = Instant::now();
         let unwritten = self.records.len() as u64;
-        let mut last = self.limit.flush();
+        let mut last = self.offenders.flush(now);
+        last.extend(self.limit.flush());
         last.extend(self.report_drops(now));
         if unwritten > 0 {
             let message = format!("stopped before {unwritten} records were written");
@@ -128,6 +135,7 @@ impl Worker {
     /// Whether something has to be written even if no record comes.
     fn owes(&mut self) -> bool {
         self.limit.is_counting()
+            || self.offenders.is_counting()
             || self.dropped.load(Relaxed) > self.reported
             || self.sinks.iter_mut().any(|sink| sink.health().owes())
     }

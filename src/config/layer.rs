@@ -14,7 +14,7 @@ use super::error::{Error, Faults};
 use super::programs::Programs;
 use super::raw::{RawFailure, RawFile, RawLog, RawProtect, Text, Texts};
 use super::{JsonTarget, Source, rules};
-use crate::model::{ArrivalAction, FailureAction, Mode, StartupNames};
+use crate::model::{ArrivalAction, FailureAction, Mode, StartupNames, ViolationAction};
 use crate::policy::{PathGlob, Rule};
 
 /// The longest that a process may be kept waiting for a verdict.
@@ -34,12 +34,14 @@ pub(super) struct Layer {
     pub(super) extra_sites: Vec<String>,
     pub(super) startup: Option<StartupNames>,
     pub(super) customize: Option<bool>,
+    pub(super) containers: Option<bool>,
     pub(super) max_size: Option<u64>,
     pub(super) budget: Option<Duration>,
     pub(super) timeout: Option<FailureAction>,
     pub(super) queue_full: Option<FailureAction>,
     pub(super) unresolved: Option<FailureAction>,
     pub(super) unresolved_arrival: Option<ArrivalAction>,
+    pub(super) on_violation: Option<ViolationAction>,
     pub(super) syslog: Option<bool>,
     pub(super) json: Option<JsonTarget>,
     pub(super) state_dir: Option<PathBuf>,
@@ -85,6 +87,8 @@ impl Layer {
         self.mode = word(&raw.mode, "mode", &[("audit", Mode::Audit), ("enforce", Mode::Enforce)], faults);
         self.read_protect(&raw.protect, faults);
         self.read_failure(&raw.failure, faults);
+        let violations = [("deny", ViolationAction::Deny), ("kill", ViolationAction::Kill)];
+        self.on_violation = word(&raw.response.on_violation, "response.on_violation", &violations, faults);
         self.read_log(&raw.log, faults);
         self.state_dir = raw.state.dir.as_ref().and_then(|dir| absolute(dir, "state.dir", faults));
 
@@ -119,6 +123,7 @@ impl Layer {
             }
         });
         self.customize = raw.customize;
+        self.containers = raw.containers;
         self.max_size = raw.max_size.as_ref().and_then(|value| {
             let size = size(value.get_ref()).filter(|size| (1..=MAX_MAX_SIZE).contains(size));
             if size.is_none() {

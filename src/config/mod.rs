@@ -39,7 +39,7 @@ use sha2::{Digest as _, Sha256};
 
 use self::layer::{Layer, Parsed};
 use self::programs::Programs;
-use crate::model::{ArrivalAction, FailureAction, Mode, StartupNames, Verdict};
+use crate::model::{ArrivalAction, FailureAction, Mode, StartupNames, Verdict, ViolationAction};
 use crate::policy::{Policy, Rule, shadows};
 
 /// What errors and records call the default policy.
@@ -60,6 +60,8 @@ pub struct Config {
     pub protect: Protect,
     /// What is done when no decision can be made.
     pub failure: FailureTable,
+    /// What is done with a process that does what no rule lets it do.
+    pub on_violation: ViolationAction,
     /// Where records go.
     pub log: Log,
     /// Where approvals and the quarantine are kept.
@@ -83,6 +85,8 @@ pub struct Protect {
     pub startup: StartupNames,
     /// Whether `sitecustomize` and `usercustomize` are startup files, too.
     pub customize: bool,
+    /// Whether the same directories are guarded in running containers.
+    pub containers: bool,
     /// Larger files are never read to their end, and never approved.
     pub max_size: u64,
 }
@@ -225,6 +229,7 @@ fn merge(mut layers: Vec<Layer>, sources: &[&Source]) -> Result<Config, Errors> 
             sites,
             startup: latest(&layers, |layer| layer.startup.clone()).ok_or_else(|| unset("protect.startup"))?,
             customize: latest(&layers, |layer| layer.customize).ok_or_else(|| unset("protect.customize"))?,
+            containers: latest(&layers, |layer| layer.containers).ok_or_else(|| unset("protect.containers"))?,
             max_size: latest(&layers, |layer| layer.max_size).ok_or_else(|| unset("protect.max_size"))?,
         },
         failure: FailureTable {
@@ -235,6 +240,7 @@ fn merge(mut layers: Vec<Layer>, sources: &[&Source]) -> Result<Config, Errors> 
             unresolved_arrival: latest(&layers, |layer| layer.unresolved_arrival)
                 .ok_or_else(|| unset("failure.unresolved_arrival"))?,
         },
+        on_violation: latest(&layers, |layer| layer.on_violation).ok_or_else(|| unset("response.on_violation"))?,
         log: Log {
             syslog: latest(&layers, |layer| layer.syslog).ok_or_else(|| unset("log.syslog"))?,
             json: latest(&layers, |layer| layer.json.clone()).ok_or_else(|| unset("log.json"))?,

@@ -20,6 +20,8 @@ pub(super) struct RawFile {
     #[serde(default)]
     pub(super) failure: RawFailure,
     #[serde(default)]
+    pub(super) response: RawResponse,
+    #[serde(default)]
     pub(super) log: RawLog,
     #[serde(default)]
     pub(super) state: RawState,
@@ -38,6 +40,7 @@ pub(super) struct RawProtect {
     pub(super) extra_sites: Texts,
     pub(super) startup: Texts,
     pub(super) customize: Option<bool>,
+    pub(super) containers: Option<bool>,
     pub(super) max_size: Option<Spanned<Value>>,
 }
 
@@ -49,6 +52,12 @@ pub(super) struct RawFailure {
     pub(super) queue_full: Text,
     pub(super) unresolved: Text,
     pub(super) unresolved_arrival: Text,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawResponse {
+    pub(super) on_violation: Text,
 }
 
 #[derive(Default, Deserialize)]

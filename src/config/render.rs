@@ -31,6 +31,7 @@ impl Config {
         let startup: Vec<String> = self.protect.startup.patterns().collect();
         list(out, "startup", startup.iter().map(String::as_str))?;
         writeln!(out, "customize = {}", self.protect.customize)?;
+        writeln!(out, "containers = {}", self.protect.containers)?;
         writeln!(out, "max_size = {}", size(self.protect.max_size))?;
 
         let failure = &self.failure;
@@ -40,6 +41,8 @@ impl Config {
         writeln!(out, "queue_full = {}", quoted(failure.queue_full.as_str()))?;
         writeln!(out, "unresolved = {}", quoted(failure.unresolved.as_str()))?;
         writeln!(out, "unresolved_arrival = {}", quoted(failure.unresolved_arrival.as_str()))?;
+
+        writeln!(out, "\n[response]\non_violation = {}", quoted(self.on_violation.as_str()))?;
 
         writeln!(out, "\n[log]\nsyslog = {}", self.log.syslog)?;
         let json = match &self.log.json {

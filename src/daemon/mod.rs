@@ -88,7 +88,7 @@ fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
 pub fn run(config_file: Option<&Path>, mode: Option<Mode>) -> Result<(), StartError> {
     let mut config = config::load(config_file)?;
     config.mode = mode.unwrap_or(config.mode);
-    privileges::check()?;
+    privileges::check(config.on_violation)?;
     privileges::raise_descriptor_limit();
     privileges::prefer();
     // Before the first thread: all of them must block the signals that this thread waits for.
@@ -184,9 +184,11 @@ fn assemble(
         policy: config.policy.clone(),
         resolver,
         failure: config.failure,
+        on_violation: config.on_violation,
         sites: config.protect.sites.clone(),
         startup,
         customize: config.protect.customize,
+        containers: config.protect.containers,
         generation: Arc::from(config.generation.as_str()),
         max_size: config.protect.max_size,
         watch,
@@ -210,8 +212,9 @@ fn announce(config: &Config, survey: Survey, not_guarded: &[NotGuarded], first_s
             config.sources.join(", "),
         ),
         format!(
-            "guarding {} site directories with {} startup files; {} execute code at start-up, {} are not approved",
-            survey.directories, survey.files, survey.executing, survey.held,
+            "guarding {} site directories with {} startup files; {} execute code at start-up, {} are not approved, {} have \
+             further names (hard links)",
+            survey.directories, survey.files, survey.executing, survey.held, survey.linked,
         ),
         if first_start {
             format!("first start: these files are the baseline now, kept in {}", config.state_dir.display())

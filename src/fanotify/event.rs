@@ -59,6 +59,16 @@ impl PermissionEvent {
         is_first
     }
 
+    /// The same, after something that must not happen unless this is the answer, while the opener still waits.
+    pub fn answer_after(&self, reply: Reply, before: impl FnOnce()) -> bool {
+        let is_first = !self.answered.swap(true, Ordering::AcqRel);
+        if is_first {
+            before();
+            let _ = self.write(reply, None); // as in `answer`
+        }
+        is_first
+    }
+
     /// Answers with a rule for the kernel's audit records. On a kernel that does not take one (before 6.3, or a group
     /// that was not made by [`crate::fanotify::PermissionGroup::audited`]) the answer goes without.
     pub fn answer_audited(&self, reply: Reply, rule: AuditRule) -> bool {

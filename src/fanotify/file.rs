@@ -19,21 +19,34 @@ pub enum WriteProbe {
 
 /// Asks for a read lease and gives it back: the kernel grants one exactly when nobody has the inode open for writing
 /// (`F_SETLEASE`, fcntl(2)).
-///
-/// Needs CAP_LEASE for files of other owners. While the lease is held, for about a microsecond, a writer's open would
-/// send the holder SIGIO; the daemon blocks that signal.
 pub fn probe_writers(file: impl AsFd) -> WriteProbe {
+    let probe = hold_writers(file.as_fd());
+    if probe == WriteProbe::NoWriters {
+        release_writers(file);
+    }
+    probe
+}
+
+/// Asks for a read lease and, if there are no writers, keeps it until [`release_writers`] or the end of the descriptor:
+/// until then whoever opens the file for writing, or truncates it, waits.
+///
+/// Needs CAP_LEASE for files of other owners. A writer who comes sends the holder SIGIO; the daemon blocks that signal.
+pub fn hold_writers(file: impl AsFd) -> WriteProbe {
     let fd = file.as_fd().as_raw_fd();
     // SAFETY: fcntl with an open descriptor and an integer argument touches no memory of ours.
     if unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_RDLCK) } == 0 {
-        // SAFETY: as above.
-        unsafe { libc::fcntl(fd, libc::F_SETLEASE, libc::F_UNLCK) };
         return WriteProbe::NoWriters;
     }
     match io::Error::last_os_error().raw_os_error() {
         Some(libc::EAGAIN) => WriteProbe::Writers,
         _ => WriteProbe::Unknown,
     }
+}
+
+/// Gives a lease back, if there is one.
+pub fn release_writers(file: impl AsFd) {
+    // SAFETY: fcntl with an open descriptor and an integer argument touches no memory of ours.
+    unsafe { libc::fcntl(file.as_fd().as_raw_fd(), libc::F_SETLEASE, libc::F_UNLCK) };
 }
 
 /// Reads from the start of the file what the page cache holds, without waiting for a disk or a FUSE server
@@ -79,6 +92,24 @@ mod tests {
         assert_eq!(probe_writers(&reader), WriteProbe::Writers);
         drop(writer);
         assert_eq!(probe_writers(&reader), WriteProbe::NoWriters);
+    }
+
+    #[test]
+    fn truncation_waits_for_the_lease() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&file, "import x").unwrap();
+        let held = File::open(&file).unwrap();
+        assert_eq!(hold_writers(&held), WriteProbe::NoWriters);
+        let path = file.path().to_owned();
+        let truncating = std::thread::spawn(move || nix::unistd::truncate(&path, 2));
+        // It cannot be seen from here whether it has come to wait; the length can.
+        for _ in 0..50 {
+            assert_eq!(held.metadata().unwrap().len(), 8);
+            std::thread::yield_now();
+        }
+        release_writers(&held);
+        assert_eq!(truncating.join().unwrap(), Ok(()));
+        assert_eq!(held.metadata().unwrap().len(), 2);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Processes by descriptor (pidfd_open(2)): a number is given to another process after a while, a descriptor is not.
 
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -20,6 +20,23 @@ impl Pidfd {
         let fd = i32::try_from(fd).ok().filter(|fd| *fd >= 0).ok_or_else(io::Error::last_os_error)?;
         // SAFETY: the kernel has just made this descriptor and told nobody else of it.
         Ok(Pidfd(unsafe { OwnedFd::from_raw_fd(fd) }))
+    }
+
+    /// Ends the process with all its threads (SIGKILL). One that has ended already is none to be ended.
+    ///
+    /// # Errors
+    /// EPERM: CAP_KILL is missing.
+    pub fn kill(&self) -> io::Result<()> {
+        let (pidfd, no_info) = (self.0.as_raw_fd(), std::ptr::null::<libc::siginfo_t>());
+        // SAFETY: a descriptor that is ours and open, integers, and no siginfo.
+        let sent = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, pidfd, libc::SIGKILL, no_info, 0) };
+        if sent == 0 {
+            return Ok(());
+        }
+        match io::Error::last_os_error() {
+            error if error.raw_os_error() == Some(libc::ESRCH) => Ok(()),
+            error => Err(error),
+        }
     }
 
     /// Whether the process had not ended yet.
@@ -77,6 +94,15 @@ mod tests {
         child.wait().unwrap();
         assert_eq!(alive([ours.as_fd(), theirs.as_fd()]), [true, false]);
         assert!(!theirs.is_alive());
+    }
+
+    #[test]
+    fn killed_and_nobody_else() {
+        let mut child = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
+        let process = Pidfd::open(child.id()).unwrap();
+        process.kill().unwrap();
+        assert!(!child.wait().unwrap().success());
+        process.kill().unwrap(); // its number may be another's by now: nothing happens
     }
 
     #[test]

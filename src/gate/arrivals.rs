@@ -62,11 +62,9 @@ impl Guard {
             // One of the threads sees to it that nobody is looked at too seldom.
             let next_look = if lane == Lane::System { self.remembered.next_look() } else { None };
             let wait = next_look.map_or(HEARTBEAT, |wait| wait.clamp(MIN_WAIT, HEARTBEAT));
-            let is_ready = poll(&mut fds, PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO));
+            let _ = poll(&mut fds, PollTimeout::try_from(wait).unwrap_or(PollTimeout::ZERO));
             self.remembered.look(); // before the queue is read: who is alive now has done what is in it
-            if is_ready.is_ok_and(|ready| ready > 0) {
-                self.parts.watch.drain(lane);
-            }
+            self.parts.watch.drain(lane);
             if lane == Lane::System && purged.elapsed() >= HEARTBEAT {
                 self.purge();
                 purged = Instant::now();
@@ -95,21 +93,24 @@ impl Guard {
                     self.spoilt(&file, &author);
                     self.settled(&file, site);
                 }
-                Notice::Subdirectory { site, name, author } => {
+                Notice::Subdirectory { site, name, author, listed } => {
+                    let mut inner = lane;
                     if let Some(site) = self.parts.watch.sites.get(site) {
                         self.guard_subdirectory(&site, &name, Some(&author));
-                        self.parts.watch.tracker().settle_unseen(site.id);
-                        self.wake(&site.file, site.id);
+                        let path = site.path_of(&name);
+                        let found = self.parts.watch.sites.by_path(&path).and_then(|id| self.parts.watch.sites.get(id));
+                        inner = found.map_or(lane, |found| found.lane);
+                    }
+                    if !self.parts.watch.tell_read(inner, listed) {
+                        self.listing_settled(listed);
                     }
                 }
-                Notice::LinkChanged { site, name, file, author } => {
+                Notice::SubdirectoryRead { listed } => self.listing_settled(listed),
+                Notice::LinkChanged { site, name, file, author, listed } => {
                     self.link_changed(site, &name, &author);
-                    self.parts.watch.tracker().settle_unseen(site);
+                    self.listing_settled(listed);
                     if let Some(file) = file {
                         self.settled(&file, site);
-                    }
-                    if let Some(site) = self.parts.watch.sites.get(site) {
-                        self.wake(&site.file, site.id);
                     }
                 }
                 Notice::Removed { site, name, author } => {
@@ -131,14 +132,22 @@ impl Guard {
         }
     }
 
-    fn settled(&self, file: &FileId, site: SiteId) {
-        self.parts.watch.tracker().settle_notice(file, site);
-        self.wake(file, site);
+    pub(super) fn settled(&self, file: &FileId, site: SiteId) {
+        let listed = self.parts.watch.tracker().settle_notice(file);
+        self.remove_left_behind(file); // after that: from now on whoever leaves one behind sends a notice
+        self.wake(file, listed.unwrap_or(site));
+    }
+
+    fn listing_settled(&self, (site, number): (SiteId, u64)) {
+        self.parts.watch.tracker().settle_unseen(site, number);
+        if let Some(site) = self.parts.watch.sites.get(site) {
+            self.wake(&site.file, site.id);
+        }
     }
 
     /// A newcomer that raises no event when it is opened was not let stay. Before anybody is woken who waits for that.
-    fn disturbed(&self, site: SiteId) {
-        if let Some(site) = self.parts.watch.sites.get(site) {
+    pub(super) fn disturbed(&self, site: SiteId) {
+        if let Some(site) = self.parts.watch.sites.get(self.parts.watch.sites.listed_for(site)) {
             self.parts.watch.tracker().disturb(site.file);
         }
     }
@@ -249,6 +258,9 @@ impl Guard {
             Verdict::Allow if self.accept(site, arrival, &newcomer, content, decision.clone(), subject) => true,
             Verdict::Allow | Verdict::Deny if self.parts.mode == Mode::Audit || is_held => false,
             Verdict::Allow | Verdict::Deny => {
+                if let Ok(author) = &author {
+                    self.end_author(&decision, author, &newcomer.object); // before it brings the next one
+                }
                 let author = describe(author.as_ref(), arrival.author.pid);
                 self.expel(site, arrival, &newcomer, decision.reason, &author, displaced);
                 false
@@ -302,7 +314,7 @@ impl Guard {
     ) {
         if let Some((content, metadata)) = content {
             let is_at_work = permit.is_at_work();
-            let written = Written { site, name, file, content: &content, metadata };
+            let written = Written { site, name, file, content: &content, metadata, target: None };
             let Some(stage) = self.settle(written, &permit, is_at_work) else { return };
             permit.stage = stage;
         }
@@ -319,7 +331,7 @@ impl Guard {
     /// A symbolic link of a permitted author: what it leads to is tracked and judged under the link's name. What cannot
     /// be kept unreadable for certain, because others can change where the link leads, does not stay.
     pub(super) fn accept_symlink(&self, site: &SiteDir, name: &OsStr, permit: Permit) -> bool {
-        let why = match self.reach_target(site, name) {
+        let why = match self.reach_target(site, name, false) {
             Ok(Reached { file, doubt: None, .. }) => {
                 let content = self.content_of(site, name, &file);
                 self.accept_file(site, name, &file, content, permit);
@@ -355,8 +367,8 @@ pub(super) fn describe(author: Result<&Known, &Nobody>, pid: u32) -> String {
 
 pub(super) fn with_author(record: Record, author: Result<&Known, &Nobody>, pid: u32) -> Record {
     match author {
-        Ok(Known { subject, remark: None }) => record.by(Arc::clone(subject)),
-        Ok(Known { subject, remark: Some(remark) }) => {
+        Ok(Known { subject, remark: None, .. }) => record.by(Arc::clone(subject)),
+        Ok(Known { subject, remark: Some(remark), .. }) => {
             let said = record.message.as_ref().map_or_else(|| remark.clone(), |said| format!("{said}; {remark}"));
             record.by(Arc::clone(subject)).saying(said)
         }

@@ -64,14 +64,15 @@ impl Guard {
     fn desk_approve(&self, site: &SiteDir, place: &Place, looked: Looked, by: &Peer) -> io::Result<Seen> {
         let (seen, judgement) = self.desk_seen(site, place, &looked);
         let before = self.parts.approvals.get(site.approvals, &place.name).map(|approval| approval.sha256);
-        let file = if looked.target.is_some() {
-            self.reach_target(site, &place.name)?.file
-        } else {
-            FileId::of(&looked.file)?
-        };
+        let file = FileId::of(&looked.file)?;
+        let reached = looked.target.is_some().then(|| self.reach_target(site, &place.name, true)).transpose()?;
+        if reached.as_ref().is_some_and(|reached| reached.file != file) {
+            return Err(io::Error::other("the link leads to another file since it was read"));
+        }
+        let target = reached.map(|reached| reached.path);
         let metadata = Metadata::of(&looked.file)?;
         let (content, name) = (Content::Bytes(looked.bytes), place.name.as_os_str());
-        let written = Written { site, name, file: &file, content: &content, metadata };
+        let written = Written { site, name, file: &file, content: &content, metadata, target };
         if let Content::Bytes(bytes) = &content {
             self.keep(&written, bytes, &ledger::administrator(by), &judgement)?;
         }

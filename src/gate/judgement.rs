@@ -7,6 +7,7 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 
 use super::Guard;
+use super::containers::holds_in;
 use crate::content::{KnownFiles, KnownOwner, classify, overlaid};
 use crate::fanotify::FileId;
 use crate::model::{ContentClass, Object, Package, Sha256, switched_off_by};
@@ -90,7 +91,7 @@ impl Guard {
         }
         // Whatever else a file says: its path lines add directories, too.
         if judgement.class < ContentClass::Imports {
-            judge_targets(site, &mut judgement);
+            judge_targets(site, self.mounts.container_of(&site.guarded.path).as_deref(), &mut judgement);
         }
         // A package's claim is believed when the installation is complete: until then another one's may still come.
         judgement.at_worst = if is_over { judgement.class } else { judgement.at_worst.max(judgement.class) };
@@ -121,12 +122,17 @@ impl Guard {
 }
 
 /// Directories that are only added to the search path run nothing as long as nobody can put a `sitecustomize` there.
-fn judge_targets(site: &SiteDir, judgement: &mut Judgement) {
+fn judge_targets(site: &SiteDir, container: Option<&Path>, judgement: &mut Judgement) {
     let (path, owner) = (&site.guarded.path, site.guarded.facts.owner);
     let mut is_certain = false;
     for line in std::mem::take(&mut judgement.paths) {
         let target = examine(path, owner, &line);
-        if !target.harmless || is_vital(&target.path) {
+        if !holds_in(container, &target) {
+            let wrong = "a path line that leads elsewhere in the container than on the host".to_owned();
+            judgement.line.get_or_insert_with(|| wrong.clone());
+            judgement.raise(ContentClass::Imports, wrong);
+            is_certain = true;
+        } else if !target.harmless || is_vital(&target.path) {
             is_certain |= target.kind != TargetKind::Missing;
             let wrong = what_is_wrong(&target);
             judgement.line.get_or_insert_with(|| wrong.clone());

@@ -15,7 +15,9 @@ use nix::fcntl::OFlag;
 
 use super::Guard;
 use super::arrivals::{describe, with_author};
+use super::content::Content;
 use super::judgement::is_vital;
+use crate::approvals::Metadata;
 use crate::audit::escape_path;
 use crate::fanotify::FileId;
 use crate::model::{Access, Mode, Object, Origin, Request, Sha256, Verdict};
@@ -33,24 +35,62 @@ pub(super) struct Reached {
     pub(super) path: PathBuf,
     /// Why nobody but an administrator may approve the link.
     pub(super) doubt: Option<String>,
+    /// Whether anybody is told when that changes. Not what only root can change, under the link of an ordinary user.
+    pub(super) is_watched: bool,
 }
 
 impl Guard {
-    /// Goes the way of a link, has everything on it watched, and has its target tracked under the link's name.
-    pub(super) fn reach_target(&self, site: &SiteDir, name: &OsStr) -> io::Result<Reached> {
+    /// Goes the way of a link. What it leads to is tracked under the link's name, and everything on the way watched, unless
+    /// there is a doubt that nobody `wanted`: whoever may make links must not have the guard look at other people's files.
+    ///
+    /// # Errors
+    /// The doubt; what openat(2) and fanotify_mark(2) say.
+    pub(super) fn reach_target(&self, site: &SiteDir, name: &OsStr, wanted: bool) -> io::Result<Reached> {
         let place = (site.id, name.to_owned());
         for _ in 0..ATTEMPTS {
             self.parts.watch.look_at_link(&place);
             let (found, way) = self.way_of(site, name)?;
+            let owner = site.guarded.facts.owner;
+            let is_foreign = owner != 0 && found.owner != owner;
+            let doubt =
+                if is_foreign { Some("it leads to somebody else's file".to_owned()) } else { doubt(&found, &way) };
+            if let Some(doubt) = doubt.clone().filter(|_| !wanted || is_foreign && !found.is_roots) {
+                self.parts.watch.forget_link(&place);
+                return Err(io::Error::other(doubt));
+            }
+            if is_foreign {
+                return Ok(Reached { file: way.target, path: way.path(), doubt, is_watched: false });
+            }
             self.parts.watch.guard_link(&place, &way, &found.passed, &found.dir, &found.file)?;
             self.parts.watch.track_target(site, name, &found.file)?;
             // What changed while the marks were placed was not told.
             let (_, again) = self.way_of(site, name)?;
             if again == way {
-                return Ok(Reached { file: way.target, path: way.path(), doubt: doubt(&found, &way) });
+                return Ok(Reached { file: way.target, path: way.path(), doubt, is_watched: true });
             }
         }
         Err(io::Error::other("what is on its way changes all the time"))
+    }
+
+    /// Whether somebody wants what has this name although there are doubts: it was there from the first, or an
+    /// administrator has said so.
+    pub(super) fn is_wanted(&self, site: &SiteDir, name: &OsStr) -> bool {
+        let approval = self.parts.approvals.get(site.approvals, name);
+        approval.is_some_and(|approval| matches!(approval.origin, Origin::Baseline | Origin::Administrator { .. }))
+    }
+
+    /// What a link leads to says, if nobody writes it.
+    pub(super) fn content_of_target(
+        &self,
+        site: &SiteDir,
+        name: &OsStr,
+        reached: &Reached,
+    ) -> Option<(Content, Metadata)> {
+        if reached.is_watched {
+            return self.content_of(site, name, &reached.file);
+        }
+        let opened = self.follow(site, name).filter(|opened| FileId::of(opened).is_ok_and(|of| of == reached.file))?;
+        Some((Content::read(&opened, self.parts.max_size).ok()?, Metadata::of(&opened).ok()?))
     }
 
     fn way_of(&self, site: &SiteDir, name: &OsStr) -> io::Result<(LinkWay, Way)> {
@@ -88,7 +128,7 @@ impl Guard {
         if !is_still_link(&site, name, &before.link) {
             return self.parts.watch.forget_link(&place); // what has the name now is judged on its own
         }
-        let reached = self.reach_target(&site, name);
+        let reached = self.reach_target(&site, name, self.is_wanted(&site, name));
         let is_unchanged = self.parts.watch.link_way(&place).as_ref() == Some(&before) && reached.is_ok();
         let approval = self.parts.approvals.get(site.approvals, name);
         if is_unchanged && approval.is_none() {
@@ -151,6 +191,7 @@ impl Guard {
             return;
         }
         let by = describe(known.as_ref(), author.pid);
+        self.disturbed(site.id);
         let is_out = self.expel_link(site, name, link, object, &by);
         if is_out {
             self.put_back(site, name);

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! kernel ─▶ triage ── not tracked, own thread, approved bytes in the page cache ─────────▶ answer
-//!             │ bounded queue; full is a Failure
+//! layered     │ the same for overlayfs; bounded queue; full is a Failure
 //!             ▼
 //!           worker ×N: write or read? who? what? ─▶ policy, approvals ─▶ answer ─▶ record
 //!             │ content not final yet, newcomer not judged yet
@@ -12,7 +12,9 @@
 //! watch ──▶ arrivals ×1: newcomers judged, quarantined; written files approved or held; replaced ones put back
 //! awaiting ×1: has written files judged again while their writer is at work, and for good when it has ended
 //! places ×1: has what stands in the place of a lost directory guarded
+//! mounts ×1: the same for what was mounted
 //! deadline ×1: answers what is overdue
+//! offenders: ends who did it, where the policy says so
 //! remembered: who was at the gate, for newcomers whose author is gone
 //! ```
 //!
@@ -24,11 +26,15 @@
 
 mod arrivals;
 mod awaiting;
+mod containers;
 mod content;
 mod deadline;
 mod desk;
 mod judgement;
+mod leases;
 mod linked;
+mod mounts;
+mod offenders;
 mod pair;
 mod parked;
 mod places;
@@ -57,11 +63,13 @@ use crate::audit::{Audit, Counters};
 use crate::config::FailureTable;
 use crate::content::KnownFiles;
 use crate::fanotify::{FileId, PermissionEvent};
-use crate::model::{Mode, StartupNames};
+use crate::model::{Mode, StartupNames, ViolationAction};
 use crate::policy::Policy;
 use crate::resolve::{OpenedAs, Resolver};
 use crate::watch::{Lane, Notice, PerLane, Quarantine, Watch};
 use awaiting::Awaiting;
+use leases::Leases;
+use mounts::Mounted;
 use parked::Parked;
 use places::Vacant;
 use remembered::Remembered;
@@ -87,12 +95,16 @@ pub struct Parts {
     pub resolver: Resolver,
     /// What is answered when no decision can be made, and how soon.
     pub failure: FailureTable,
+    /// What is done with a process that does what no rule lets it do.
+    pub on_violation: ViolationAction,
     /// The globs of the directories to guard.
     pub sites: Vec<String>,
     /// Which names make a startup file in them.
     pub startup: StartupNames,
     /// Whether `sitecustomize` and `usercustomize` are startup files.
     pub customize: bool,
+    /// Whether the same directories are guarded in running containers.
+    pub containers: bool,
     /// Names the policy in records.
     pub generation: Arc<str>,
     /// Larger files are never approved; bytes.
@@ -121,6 +133,8 @@ pub struct Guard {
     remembered: Remembered,
     awaiting: Awaiting,
     vacant: Vacant,
+    leases: Leases,
+    mounts: Mounted,
     known: KnownFiles,
     work: PerLane<Sender<Arc<Waiting>>>,
     queue: PerLane<Receiver<Arc<Waiting>>>,
@@ -176,6 +190,8 @@ impl Guard {
             remembered: Remembered::new()?,
             awaiting: Awaiting::new()?,
             vacant: Vacant::new(),
+            leases: Leases::new(),
+            mounts: Mounted::new()?,
             known: KnownFiles::built_in(),
             work,
             queue,
@@ -211,6 +227,10 @@ impl Guard {
             // Where it cannot be told, its renames are nobody's (see `author`).
             let _ = self.parts.watch.watch_program(program, file);
         });
+        // An author is believed to have been such a program if its queue has been empty since.
+        for lane in Lane::ALL {
+            self.parts.watch.drain(lane);
+        }
     }
 
     /// Declares the calling thread one of the daemon's own: its opens are answered at once.

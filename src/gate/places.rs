@@ -4,9 +4,6 @@
 //! mounted over it. What comes into the place of one that is gone tells nobody. So the places are looked at.
 
 use std::collections::BTreeSet;
-use std::fs;
-use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -14,7 +11,6 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::Guard;
-use crate::watch::SiteDir;
 
 /// How often they are looked at.
 const TICK: Duration = Duration::from_millis(500);
@@ -68,21 +64,10 @@ impl Guard {
         while !self.is_stopping() {
             let is_new = self.stop.receive(&self.vacant.news, wait).is_some();
             wait = if is_new { SOON } else { TICK.min(wait * 2) };
-            for site in self.parts.watch.sites.all().iter().filter(|site| !is_in_its_place(site)) {
-                self.parts.watch.tell_lost(site);
-            }
+            self.tell_lost_places();
             if self.vacant.take_filled() {
                 self.parts.watch.tell_filled();
             }
         }
-    }
-}
-
-/// Whether a process that opens the path finds this directory. What cannot be looked at counts as unchanged.
-fn is_in_its_place(site: &SiteDir) -> bool {
-    match (fs::metadata(&site.guarded.path), site.dir.metadata()) {
-        (Ok(there), Ok(known)) => (there.dev(), there.ino()) == (known.dev(), known.ino()),
-        (Err(error), _) => !matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory),
-        (Ok(_), Err(_)) => true,
     }
 }

@@ -118,6 +118,8 @@ impl Entry {
 #[derive(Clone, Debug)]
 pub(super) struct Known {
     pub(super) subject: Arc<Subject>,
+    /// A hold on that process, if it is still there.
+    pub(super) process: Option<Arc<Pidfd>>,
     /// What a record says if the author is gone and was seen before.
     pub(super) remark: Option<String>,
 }
@@ -236,13 +238,16 @@ impl Guard {
     /// Who did what a notification tells: the process as it is now or, if it is gone, as it was at the gate.
     pub(super) fn author(&self, author: &Author) -> Result<Known, Nobody> {
         let known = match self.parts.resolver.subject_of_author(author.pid, author.pidfd.as_ref().map(AsFd::as_fd)) {
-            Ok(subject) => Known { subject: Arc::new(subject), remark: None },
+            Ok(subject) => {
+                let process = author.pidfd.as_ref().map(Arc::clone);
+                Known { subject: Arc::new(subject), process, remark: None }
+            }
             Err(_) => {
                 let (subject, before) =
                     self.remembered.recall(author.pid, author.lane, author.read).ok_or(Nobody::Gone)?;
                 let (before, exe) = (before.as_millis(), escape_path(&subject.exe.path));
                 let remark = Some(format!("its author is gone; seen {before} ms before as {exe}"));
-                Known { subject, remark }
+                Known { subject, process: None, remark }
             }
         };
         let exe = &known.subject.exe;
@@ -276,7 +281,7 @@ mod tests {
     use crate::model::Script;
 
     /// Only one of the queues had been emptied.
-    const TOLD: PerLane<bool> = PerLane::each(true, false);
+    const TOLD: PerLane<bool> = PerLane::each(true, false, false);
 
     fn subject(pid: u32) -> Arc<Subject> {
         Arc::new(Subject { pid, ..Subject::running("/usr/bin/sed", Script::None) })

@@ -9,6 +9,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -36,6 +37,8 @@ pub(super) struct Written<'a> {
     pub(super) file: &'a FileId,
     pub(super) content: &'a Content,
     pub(super) metadata: Metadata,
+    /// Where the link leads that has the name, if it is one that is not watched.
+    pub(super) target: Option<PathBuf>,
 }
 
 impl Written<'_> {
@@ -64,7 +67,7 @@ impl Guard {
             let Some((content, metadata)) = self.content_of(&site, name, file) else {
                 return self.awaiting.add_for_later(*file, &permit);
             };
-            let written = Written { site: &site, name, file, content: &content, metadata };
+            let written = Written { site: &site, name, file, content: &content, metadata, target: None };
             let waits = self.settle(written, &permit, is_at_work);
             stage = stage.max(waits);
         }
@@ -213,7 +216,7 @@ impl Guard {
         let approval = Approval {
             companion,
             class: Some(judgement.class),
-            target: target.map(|way| Target(way.path())),
+            target: target.map(|way| way.path()).or_else(|| written.target.clone()).map(Target),
             ..Approval::new(Sha256::of(bytes), origin.clone(), metadata.clone())
         };
         self.parts.approvals.approve(site.approvals, name, bytes, approval)?;

@@ -8,6 +8,7 @@ use std::path::Path;
 use nix::fcntl::OFlag;
 
 use super::Guard;
+use super::containers::holds_in;
 use super::judgement::{is_extension, is_vital};
 use super::survey::{NotGuarded, Survey};
 use crate::content::Findings;
@@ -40,6 +41,9 @@ impl Guard {
         }
         let facts = &site.guarded.facts;
         let target = examine(&site.guarded.path, facts.owner, line);
+        if !holds_in(self.mounts.container_of(&site.guarded.path).as_deref(), &target) {
+            return false;
+        }
         match target.kind {
             TargetKind::Directory => {}
             TargetKind::Archive => return true, // nobody can add to it without replacing it: its judgement was made

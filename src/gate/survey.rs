@@ -16,16 +16,13 @@ use super::Guard;
 use super::content::Content;
 use super::settle::Written;
 use crate::approvals::Directory;
-use crate::audit::Action;
+use crate::audit::{Action, escape_path};
 use crate::content::classify;
-use crate::fanotify::FileId;
 use crate::fanotify::group::fd_link;
-use crate::model::{ContentClass, Failure, Origin, Reason, Sha256, Site};
+use crate::fanotify::{FileId, Known};
+use crate::model::{ContentClass, Failure, Mode, Object, Origin, Reason, Sha256, Site};
 use crate::resolve::site_prefix;
-use crate::watch::{Author, Guarded, Lane, Quarantined, Role, SiteDir, SiteId, Sites};
-
-/// `FUSE_SUPER_MAGIC`, `include/uapi/linux/magic.h`.
-const FUSE: i64 = 0x6573_5546;
+use crate::watch::{Author, Guarded, Lane, Quarantined, Role, SiteDir, SiteId, Sites, Unguardable, Walk, reach_local};
 
 /// What was found in a directory when it was taken under guard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -38,6 +35,8 @@ pub struct Survey {
     pub executing: usize,
     /// Of these, the ones that are not approved and so cannot be read.
     pub held: usize,
+    /// Of these, the ones with further names: whoever writes one of those passes the gate, too.
+    pub linked: usize,
 }
 
 /// Why a directory is not guarded.
@@ -56,6 +55,7 @@ impl std::ops::AddAssign for Survey {
         self.files += other.files;
         self.executing += other.executing;
         self.held += other.held;
+        self.linked += other.linked;
     }
 }
 
@@ -64,8 +64,8 @@ impl Guard {
     /// approved stays unreadable and is reported. A directory that is guarded already counts nothing.
     ///
     /// # Errors
-    /// [`NotGuarded`]: it cannot be opened, its file system has no handles or is a user's own (FUSE: each look at it
-    /// would wait for that user), a mark cannot be placed.
+    /// [`NotGuarded`]: it cannot be opened, its file system has no handles, each look at it could wait for somebody (FUSE,
+    /// the network), a mark cannot be placed.
     pub fn guard_site(&self, path: &Path) -> Result<Survey, NotGuarded> {
         let guarded = Guarded {
             path: path.to_owned(),
@@ -79,11 +79,8 @@ impl Guard {
     /// The same for any directory. What is in it came by `author`, if somebody is known to have brought it: then it is
     /// judged like any newcomer.
     pub(super) fn take_under_guard(&self, mut guarded: Guarded, author: Option<&Author>) -> io::Result<Survey> {
-        let flags = libc::O_DIRECTORY | libc::O_NOFOLLOW;
-        let dir = File::options().read(true).custom_flags(flags).open(&guarded.path)?;
-        if nix::sys::statfs::fstatfs(&dir)?.filesystem_type().0 as i64 == FUSE {
-            return Err(io::Error::other("it lies on a FUSE file system, which its owner can stop at will"));
-        }
+        let place = reach_local(&guarded.path)?;
+        let dir = self.mounts.open(&place)?;
         let file = FileId::of(&dir)?;
         if guarded.role == Role::Site {
             guarded.facts.owner = dir.metadata()?.uid();
@@ -91,30 +88,88 @@ impl Guard {
         let path = guarded.path.clone();
         let directory = Directory { path: path.clone(), handle: file.handle.to_string() };
         let id = self.parts.approvals.directory(&directory);
-        // First the watch, then the look, then the gate: what changes in between is told, and until the gate stands
-        // nobody waits for us.
-        let Some(site) = self.parts.watch.add_site(guarded, dir, file, id)? else { return Ok(Survey::default()) };
+        // First the watch: what changes from here on is told.
+        let known = Known::of(&dir)?;
+        let Some(site) = self.parts.watch.add_site(guarded, dir, file, id)? else {
+            return self.is_that_one(&file, known).map(|()| Survey::default());
+        };
+        self.mounts.lies_on(site.id, place.mount);
         self.recover(&site);
-        let mut survey = Survey { directories: 1, ..Survey::default() };
-        for name in site.startup_names()? {
-            match author {
-                None => self.survey_file(&site, &name, &mut survey),
-                Some(author) => {
-                    if let Ok(file) = site.open(&name, OFlag::O_PATH).and_then(FileId::of) {
-                        self.parts.watch.track_arrival(&site, &name, file, author.clone());
-                    }
-                }
+        let looked = match author {
+            None if self.parts.approvals.is_first_start() => self.survey_first(&site),
+            None => self.survey_behind_the_gate(&site),
+            Some(author) => self.survey_arrivals(&site, author),
+        };
+        let survey = match looked {
+            Ok(survey) => survey,
+            Err(error) => {
+                self.parts.watch.remove_site(&site);
+                return Err(error);
             }
-        }
-        if let Err(error) = self.parts.watch.close_gate(&site) {
-            self.parts.watch.remove_site(&site);
-            return Err(error);
-        }
+        };
         self.parts.audit.record(self.note(Action::SiteGuarded, path));
         for subdirectory in self.subdirectories_of(&site) {
             self.guard_subdirectory(&site, subdirectory, author);
         }
         Ok(survey)
+    }
+
+    /// A copy of a file system (a snapshot, an image) has the identifier of the original, and its files have the same
+    /// handles: events of the two could not be told apart.
+    fn is_that_one(&self, file: &FileId, known: Known) -> io::Result<()> {
+        let Some(other) = self.parts.watch.sites.by_file(file) else { return Ok(()) };
+        if Known::of(&other.dir)?.device == known.device || self.is_lost(&other) {
+            return Ok(()); // the one that takes the place of a lost one is guarded when that is dealt with
+        }
+        let why = format!(
+            "it lies on a file system with the same identifier as that of {}: give one of them another",
+            escape_path(&other.guarded.path)
+        );
+        Err(io::Error::other(why))
+    }
+
+    /// At the first start the gate comes last: until it stands nobody waits for us, and a host's startup files are many.
+    fn survey_first(&self, site: &SiteDir) -> io::Result<Survey> {
+        let mut survey = Survey { directories: 1, ..Survey::default() };
+        for name in site.startup_names()? {
+            self.survey_file(site, &name, &mut survey);
+        }
+        self.parts.watch.close_gate(site)?;
+        Ok(survey)
+    }
+
+    /// Later it comes first: what is there may just have been brought. Who opens one of the files waits until that one has
+    /// been looked at.
+    fn survey_behind_the_gate(&self, site: &SiteDir) -> io::Result<Survey> {
+        let mut survey = Survey { directories: 1, ..Survey::default() };
+        let names = site.startup_names()?;
+        let announced: Vec<_> = names.iter().map(|name| self.announce(site, name)).collect();
+        self.parts.watch.close_gate(site)?;
+        for (name, announced) in names.iter().zip(announced) {
+            self.survey_file(site, name, &mut survey);
+            if let Some(file) = announced {
+                self.settled(&file, site.id);
+            }
+        }
+        Ok(survey)
+    }
+
+    fn announce(&self, site: &SiteDir, name: &OsStr) -> Option<FileId> {
+        let file = site.open(name, OFlag::O_PATH).and_then(FileId::of).ok()?;
+        self.parts.watch.track(site, name, file);
+        self.parts.watch.tracker().queue_notice(&file, site.id);
+        Some(file)
+    }
+
+    /// What is there came by somebody: it is judged like any newcomer.
+    fn survey_arrivals(&self, site: &SiteDir, author: &Author) -> io::Result<Survey> {
+        for name in site.startup_names()? {
+            if let Ok(file) = site.open(&name, OFlag::O_PATH).and_then(FileId::of) {
+                self.parts.watch.track_arrival(site, &name, file, author.clone());
+            }
+        }
+        self.parts.watch.close_gate(site)?;
+        Ok(Survey { directories: 1, ..Survey::default() })
     }
 
     /// Finishes what a guard that was killed has left aside.
@@ -138,32 +193,37 @@ impl Guard {
     fn survey_file(&self, site: &SiteDir, name: &OsStr, survey: &mut Survey) {
         let Ok(entry) = site.open(name, OFlag::O_PATH) else { return }; // removed meanwhile
         let entry = File::from(entry);
-        let (Ok(file), Ok(kind)) = (FileId::of(&entry), entry.metadata().map(|metadata| metadata.file_type())) else {
-            return;
-        };
+        let (Ok(file), Ok(metadata)) = (FileId::of(&entry), entry.metadata()) else { return };
+        let kind = metadata.file_type();
         if kind.is_dir() {
             return;
         }
         self.parts.watch.track(site, name, file);
         let entry_id = file;
         survey.files += 1;
-        let (reached, why) = match kind.is_symlink().then(|| self.reach_target(site, name)) {
-            Some(Ok(reached)) => (Some(reached), String::new()),
-            Some(Err(error)) => (None, format!("a link that cannot be followed: {error}")),
-            None => (None, String::from("being written, or a special file")),
+        survey.linked += usize::from(kind.is_file() && metadata.nlink() > 1);
+        let wanted = self.parts.approvals.is_first_start() || self.is_wanted(site, name);
+        let reached = match kind.is_symlink().then(|| self.reach_target(site, name, wanted)) {
+            Some(Err(error)) => {
+                survey.held += 1;
+                return self.refuse_found_link(site, name, &file, &error.to_string());
+            }
+            Some(Ok(reached)) => Some(reached),
+            None => None,
         };
         let found = match &reached {
-            Some(reached) => self.content_of(site, name, &reached.file).map(|found| (reached.file, found)),
+            Some(reached) => self.content_of_target(site, name, reached).map(|found| (reached.file, found)),
             None if kind.is_file() => self.content_of(site, name, &file).map(|found| (file, found)),
             None => None,
         };
         let Some((file, (content, metadata))) = found else {
             survey.held += 1;
             let record = self.note(Action::Held, site.path_of(name));
-            self.parts.audit.record(record.saying(format!("not approved: {why}")));
+            self.parts.audit.record(record.saying("not approved: being written, or a special file"));
             return;
         };
-        let written = Written { site, name, file: &file, content: &content, metadata };
+        let target = reached.as_ref().map(|reached| reached.path.clone());
+        let written = Written { site, name, file: &file, content: &content, metadata, target };
         let Content::Bytes(bytes) = &content else {
             survey.held += 1;
             return self.hold(&written, None, Reason::TooLarge, "larger than protect.max_size", None);
@@ -184,11 +244,24 @@ impl Guard {
         survey.executing += usize::from(judgement.class.executes());
         if self.parts.approvals.is_first_start() && judgement.class != ContentClass::Broken {
             self.approve(&written, Origin::Baseline, judgement);
+        } else if let Some(reached) = reached.as_ref().filter(|reached| !reached.is_watched) {
+            survey.held += 1;
+            self.refuse_found_link(site, name, &entry_id, reached.doubt.as_deref().unwrap_or_default());
         } else if let Some(doubt) = reached.and_then(|reached| reached.doubt) {
             survey.held += 1;
             self.hold(&written, Some(judgement), Reason::NotApproved, &doubt, None);
         } else if !self.settle_found(&written, judgement) {
             survey.held += 1;
+        }
+    }
+
+    /// A link that was found, and that cannot be kept unreadable where it is: to nothing that is there, or to what is not
+    /// looked at.
+    fn refuse_found_link(&self, site: &SiteDir, name: &OsStr, link: &FileId, why: &str) {
+        let record = self.note(Action::Held, site.path_of(name));
+        self.parts.audit.record(record.saying(format!("not approved, a link that cannot be held: {why}")));
+        if self.parts.mode == Mode::Enforce {
+            self.expel_link(site, name, link, Object::at(site.path_of(name)), "nobody knows");
         }
     }
 
@@ -234,14 +307,24 @@ impl Guard {
     pub fn guard_sites(&self) -> Result<(Survey, Vec<NotGuarded>), glob::PatternError> {
         let mut sum = Survey::default();
         let mut failed = Vec::new();
-        for path in Sites::expand(&self.parts.sites)? {
+        let _turn = self.mounts.turn();
+        let (paths, mut remote) = match Walk::new() {
+            Ok(walk) => Sites::expand_in(&walk, &self.parts.sites)?,
+            Err(error) => (Vec::new(), vec![Unguardable { path: "/".into(), kind: error.to_string() }]),
+        };
+        let in_containers = self.sites_in_containers(&mut remote)?;
+        for path in paths.into_iter().chain(in_containers) {
             match self.guard_site(&path) {
                 Ok(survey) => sum += survey,
-                Err(error) => {
-                    self.failed(Failure::Mark, path, &error.to_string());
-                    failed.push(error);
-                }
+                Err(error) => failed.push(error),
             }
+        }
+        failed.extend(
+            remote.into_iter().map(|place| NotGuarded { path: place.path.clone(), why: io::Error::other(place) }),
+        );
+        // The globs are matched again at every change of mounts: what is known is not told again.
+        for error in self.mounts.news_of(&failed) {
+            self.failed(Failure::Mark, error.path.clone(), &error.to_string());
         }
         Ok((sum, failed))
     }

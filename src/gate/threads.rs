@@ -41,7 +41,7 @@ pub struct Heartbeats {
 }
 
 impl Heartbeats {
-    /// The counters of the threads without which openers freeze: triage, deadline.
+    /// The counters of the threads without which openers freeze: triage, layered, deadline.
     #[must_use]
     pub fn vital(&self) -> Vec<u64> {
         self.triage.iter().chain([&self.deadline]).map(|counter| counter.load(Ordering::Relaxed)).collect()
@@ -62,8 +62,10 @@ impl Guard {
     pub fn start(self: &Arc<Self>) -> io::Result<Vec<JoinHandle<()>>> {
         let mut threads = vec![
             self.thread("pth-deadline", Guard::run_deadline)?,
+            self.thread("pth-leases", Guard::run_leases)?,
             self.thread("pth-awaiting", Guard::run_awaiting)?,
             self.thread("pth-places", Guard::run_places)?,
+            self.thread("pth-mounts", Guard::run_mounts)?,
             self.thread("pth-programs", Guard::run_programs)?,
             self.thread("pth-listers", Guard::run_listers)?,
         ];

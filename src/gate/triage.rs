@@ -9,8 +9,10 @@ use std::time::Instant;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::content::InCache;
+use super::leases::Answered;
 use super::parked::On;
 use super::{Guard, Purpose, Waiting};
+use crate::fanotify::file::{hold_writers, release_writers};
 use crate::fanotify::group::Opening;
 use crate::fanotify::{FileId, PermissionEvent, PermissionGroup, Reply, WriteProbe, probe_writers};
 use crate::model::{Access, Failure, Mode, Verdict};
@@ -128,7 +130,7 @@ impl Guard {
         } else {
             Purpose::OtherLink
         };
-        if probe_writers(&event) == WriteProbe::NoWriters {
+        if hold_writers(&event) == WriteProbe::NoWriters {
             if let Some(entry) = entry {
                 watch.tracker().probed(&file, entry.grants);
             }
@@ -139,8 +141,12 @@ impl Guard {
             {
                 event.answer(Reply::Allow);
                 self.count(Access::Read, Verdict::Allow);
+                if self.parts.mode == Mode::Enforce && purpose != Purpose::OtherLink {
+                    self.leases.keep(Answered::AtOnce { _event: event });
+                }
                 return;
             }
+            release_writers(&event);
         }
         self.hand_to_worker(Waiting { lane, event, received, due, file, opened, purpose });
     }
@@ -217,6 +223,6 @@ impl Guard {
 }
 
 /// Whether a file is empty and somebody writes it. What is not empty, as modules are, costs one fstat.
-fn is_being_made(event: &PermissionEvent) -> bool {
+pub(super) fn is_being_made(event: &PermissionEvent) -> bool {
     nix::sys::stat::fstat(event).is_ok_and(|file| file.st_size == 0) && probe_writers(event) == WriteProbe::Writers
 }

@@ -5,6 +5,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::triage::is_being_made;
 use super::{Guard, Purpose, Waiting};
 use crate::audit::{Action, Outcome, Record};
 use crate::fanotify::Reply;
@@ -49,12 +50,24 @@ impl Guard {
         describe: impl FnOnce(Record) -> Record,
     ) -> bool {
         let is_answer = waiting.event.answer(self.reply(decision.verdict));
-        if !is_answer {
-            return false;
+        if is_answer {
+            self.record_answer(waiting, access, decision, subject, describe);
         }
+        is_answer
+    }
+
+    /// Counts and records what was answered.
+    pub(super) fn record_answer(
+        &self,
+        waiting: &Waiting,
+        access: Access,
+        decision: Decision,
+        subject: Option<Arc<Subject>>,
+        describe: impl FnOnce(Record) -> Record,
+    ) {
         self.count(access, decision.verdict);
         if decision.reason == Reason::Approved {
-            return true;
+            return;
         }
         let mut record = self.decided(access, decision).took(waiting.received.elapsed());
         record = match subject {
@@ -62,7 +75,6 @@ impl Guard {
             None => record.by_pid(waiting.event.thread()),
         };
         self.parts.audit.record(describe(record));
-        true
     }
 
     /// No decision could be made: the action that the policy names, and its counter.
@@ -77,15 +89,24 @@ impl Guard {
             | Failure::Mark
             | Failure::Quarantine
             | Failure::State
-            | Failure::Content => self.parts.failure.unresolved,
+            | Failure::Content
+            | Failure::Kill => self.parts.failure.unresolved,
         };
         self.parts.counters.failed(failure);
         let decision = Decision { verdict: action.into(), rule: None, reason: Reason::Failure(failure) };
         if self.reply(decision.verdict) == Reply::Allow {
             self.parts.watch.tracker().grant(waiting.lane, &waiting.file, None); // it may be a writer
         }
+        let is_left_behind = access != Access::List
+            && self.reply(decision.verdict) == Reply::Deny
+            && waiting.purpose == Purpose::Startup
+            && is_being_made(&waiting.event)
+            && self.parts.watch.tracker().leave_behind(waiting.file);
         let object = Object::at(self.path_of(waiting));
         self.conclude(waiting, access, decision, None, |record| record.on(object));
+        if is_left_behind {
+            self.parts.watch.ask_to_settle(&waiting.file);
+        }
     }
 
     /// The content did not become final within the budget.

@@ -5,12 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::content::Content;
+use super::leases::Answered;
 use super::parked::On;
 use super::{Guard, Purpose, Waiting};
 use crate::audit::Action;
 use crate::content::classify;
+use crate::fanotify::file::{hold_writers, release_writers};
 use crate::fanotify::{FileId, Pidfd, Reply, WriteProbe, probe_writers};
-use crate::model::{Access, Decision, Failure, Mode, Reason, Request, Sha256, Subject, Verdict};
+use crate::model::{Access, Decision, Failure, FailureAction, Mode, Reason, Request, Sha256, Subject, Verdict};
 use crate::resolve::{Asked, Intent, asked, begins_to_list, intent};
 use crate::watch::{Lane, Permit, Place, Quarantined, Stage, TrackedFile, Writer};
 
@@ -57,19 +59,19 @@ impl Guard {
         }
         match intent {
             Intent::Read => self.decide_read(waiting, probe),
-            Intent::Write { truncate } => self.decide_write(waiting, truncate),
-            Intent::Unknown => self.decide_write(waiting, false),
+            Intent::Write { .. } | Intent::Unknown => self.decide_write(waiting, intent),
         }
     }
 
     /// A newcomer was refused a moment ago: whoever has begun before that may have got its name.
     fn decide_listing(&self, waiting: &Waiting) {
-        let until = waiting.received + self.parts.failure.budget / 2;
-        if begins_to_list(waiting.event.thread(), until) == Some(true) {
-            waiting.event.answer(Reply::Allow);
-        } else {
-            self.refuse_listing(waiting);
+        let (thread, until) = (waiting.event.thread(), waiting.received + self.parts.failure.budget / 2);
+        match begins_to_list(thread, until) {
+            Some(true) => self.parts.watch.tracker().begin_listing(&waiting.file, thread),
+            Some(false) if self.parts.watch.tracker().has_begun_listing(&waiting.file, thread) => {}
+            Some(false) | None => return self.refuse_listing(waiting),
         }
+        waiting.event.answer(Reply::Allow);
     }
 
     /// Whether an interpreter that obeys the link could have opened a link's target so.
@@ -102,7 +104,7 @@ impl Guard {
         probe
     }
 
-    fn decide_write(&self, waiting: &Waiting, truncate: bool) {
+    fn decide_write(&self, waiting: &Waiting, intent: Intent) {
         let places = self.places_of(waiting);
         let object = self.object_of(waiting);
         let is_empty = object.size == Some(0);
@@ -116,7 +118,8 @@ impl Guard {
         let decision = self.may_write(&subject, &places);
         match (decision.verdict, self.parts.mode) {
             (Verdict::Allow, _) => {
-                let tainted = !truncate && !is_empty && !self.has_approved_content(waiting);
+                let truncates = intent == Intent::Write { truncate: true };
+                let tainted = !truncates && !is_empty && !self.has_approved_content(waiting);
                 let rule = decision.rule.clone().unwrap_or_else(|| Arc::from(""));
                 let permit = Permit {
                     content: self.parts.policy.content_of(&rule),
@@ -133,21 +136,43 @@ impl Guard {
                     tainted,
                 };
                 self.parts.watch.tracker().grant(waiting.lane, &waiting.file, Some(permit));
+                // Whoever removes it has looked for permits before; whoever looks after this finds one.
+                if self.is_condemned(waiting) {
+                    self.withdraw(waiting);
+                    return self.fail(waiting, Access::Write, Failure::Timeout);
+                }
             }
             (Verdict::Deny, Mode::Audit) => self.parts.watch.tracker().grant(waiting.lane, &waiting.file, None),
             (Verdict::Deny, Mode::Enforce) if created => self.undo_creation(waiting, &places),
             (Verdict::Deny, Mode::Enforce) => {}
         }
         let granted = self.reply(decision.verdict) == Reply::Allow;
-        let is_answer = self.conclude(waiting, Access::Write, decision, Some(subject), |record| {
-            let record = record.on(object);
-            if created { record.as_action(Action::Creation) } else { record }
-        });
-        if granted
-            && !is_answer
-            && let Some(entry) = self.parts.watch.tracker().get_mut(&waiting.file)
-        {
-            entry.lose_writer(waiting.lane); // the deadline was quicker: this writer does not exist
+        let condemned = self.condemn(&decision, &subject, intent);
+        let is_answer = match &condemned {
+            Some(process) => self.end_and_deny(waiting, process, &subject, &object),
+            None => waiting.event.answer(self.reply(decision.verdict)),
+        };
+        if is_answer {
+            self.record_answer(waiting, Access::Write, decision, Some(subject), |record| {
+                let record = record.on(object);
+                if created { record.as_action(Action::Creation) } else { record }
+            });
+        }
+        if granted && !is_answer {
+            self.withdraw(waiting); // the deadline was quicker: this writer does not exist
+            if created && self.parts.failure.timeout == FailureAction::Deny {
+                self.undo_creation(waiting, &self.places_of(waiting));
+            }
+        }
+    }
+
+    fn is_condemned(&self, waiting: &Waiting) -> bool {
+        self.parts.watch.tracker().get(&waiting.file).is_some_and(|entry| entry.is_condemned)
+    }
+
+    fn withdraw(&self, waiting: &Waiting) {
+        if let Some(entry) = self.parts.watch.tracker().get_mut(&waiting.file) {
+            entry.lose_writer(waiting.lane);
         }
     }
 
@@ -175,20 +200,49 @@ impl Guard {
     /// can only be empty. If that process had removed an approved file of that name before (pip moves the old version
     /// out of the way), that comes back before the creator goes on: it may have thrown away all it knew of it.
     fn undo_creation(&self, waiting: &Waiting, places: &[Place]) {
+        self.remove_created(&waiting.file, places);
+    }
+
+    /// Removes an empty file under all of its names. Whether it was there.
+    fn remove_created(&self, file: &FileId, places: &[Place]) -> bool {
         // Before it goes, so that the notice of its creation is known to be this one's.
-        if let Some(entry) = self.parts.watch.tracker().get_mut(&waiting.file) {
+        if let Some(entry) = self.parts.watch.tracker().get_mut(file) {
             entry.fresh = false;
         }
+        let mut is_removed = false;
         for (site, name) in places {
             let Some(site) = self.parts.watch.sites.get(*site) else { continue };
-            match self.parts.quarantine.remove_leftover(&site, name, &waiting.file) {
-                Ok(Quarantined::Removed | Quarantined::Kept(_) | Quarantined::Elsewhere) => {}
+            match self.parts.quarantine.remove_leftover(&site, name, file) {
+                Ok(Quarantined::Removed) => is_removed = true,
+                Ok(Quarantined::Kept(_) | Quarantined::Elsewhere) => {}
                 Err(_) => self.parts.counters.failed(Failure::Quarantine), // it stays, empty and unreadable
             }
             if self.parts.watch.tracker().take_displaced(site.id, name) {
                 self.put_back(&site, name);
             }
         }
+        is_removed
+    }
+
+    /// What a creation left behind whose open was answered by a thread that must not touch directories.
+    pub(super) fn remove_left_behind(&self, file: &FileId) {
+        if !self.parts.watch.tracker().condemn_leftover(file) {
+            return;
+        }
+        let places = self.parts.watch.tracker().current_names(file);
+        if !self.remove_created(file, &places)
+            && let Some(entry) = self.parts.watch.tracker().get_mut(file)
+        {
+            entry.is_condemned = false; // something has become of it
+        }
+    }
+
+    /// An open for reading can create a file, too (`O_RDONLY | O_CREAT`).
+    fn is_empty_and_nobodys(&self, waiting: &Waiting, content: &Content) -> bool {
+        self.parts.mode == Mode::Enforce
+            && content.size() == Some(0)
+            && self.parts.watch.tracker().get(&waiting.file).is_some_and(|entry| entry.fresh)
+            && probe_writers(&waiting.event) == WriteProbe::NoWriters
     }
 
     fn decide_read(&self, waiting: &Arc<Waiting>, mut probe: WriteProbe) {
@@ -202,6 +256,8 @@ impl Guard {
                 WriteProbe::Unknown => entry.as_ref().is_none_or(|entry| !entry.has_writers()),
             };
             if is_final {
+                // Nothing changes from here until it has been read.
+                let is_held = self.parts.mode == Mode::Enforce && hold_writers(&waiting.event) == WriteProbe::NoWriters;
                 let content = match Content::read(&waiting.event, self.parts.max_size) {
                     Ok(content) => content,
                     Err(_) => return self.fail(waiting, Access::Read, Failure::Content),
@@ -212,8 +268,12 @@ impl Guard {
                 {
                     let decision = Decision { verdict: Verdict::Allow, rule: None, reason: Reason::Approved };
                     self.conclude(waiting, Access::Read, decision, None, |record| record);
+                    if is_held {
+                        self.leases.keep(Answered::ByWorker { _waiting: Arc::clone(waiting) });
+                    }
                     return;
                 }
+                release_writers(&waiting.event);
                 // A permitted writer has closed it, or a newcomer waits to be judged: it may be approved in a moment.
                 let is_decided = entry.is_none_or(|entry| !entry.is_unsettled());
                 if is_decided || sha256.is_none() {
@@ -272,6 +332,9 @@ impl Guard {
                 let reason = self.why_unapproved(&waiting.file, &places, content.sha256());
                 Decision { verdict: Verdict::Deny, rule: None, reason }
             });
+        if decision.verdict == Verdict::Deny && self.is_empty_and_nobodys(waiting, content) {
+            self.undo_creation(waiting, &places);
+        }
         let object = self.object_of(waiting);
         let name = object.path.file_name().unwrap_or_default().to_owned();
         let object = content.describe(&name, object);

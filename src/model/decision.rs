@@ -32,6 +32,22 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether the policy itself has spoken about the process: not the state of a file, and not that something could not
+    /// be found out.
+    #[must_use]
+    pub fn is_judgement(self) -> bool {
+        match self {
+            Reason::Rule | Reason::NoRule | Reason::Distrusted(_) | Reason::SpecialFile => true,
+            Reason::Approved
+            | Reason::NotApproved
+            | Reason::Held
+            | Reason::TooLarge
+            | Reason::NotFinal
+            | Reason::Unrest
+            | Reason::Failure(_) => false,
+        }
+    }
+
     /// The word used in records.
     #[must_use]
     pub fn as_str(self) -> &'static str {

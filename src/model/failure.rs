@@ -25,11 +25,13 @@ pub enum Failure {
     State,
     /// The content of a startup file could not be read.
     Content,
+    /// An offender that the policy wants ended could not be.
+    Kill,
 }
 
 impl Failure {
     /// Every failure, for tables and counters.
-    pub const ALL: [Failure; 10] = [
+    pub const ALL: [Failure; 11] = [
         Failure::QueueFull,
         Failure::Timeout,
         Failure::Unresolved,
@@ -40,6 +42,7 @@ impl Failure {
         Failure::Quarantine,
         Failure::State,
         Failure::Content,
+        Failure::Kill,
     ];
 
     /// The word used in policy files, records and counters.
@@ -56,6 +59,7 @@ impl Failure {
             Failure::Quarantine => "quarantine",
             Failure::State => "state",
             Failure::Content => "content",
+            Failure::Kill => "kill",
         }
     }
 }
@@ -77,6 +81,27 @@ impl FailureAction {
         match self {
             FailureAction::Allow => "allow",
             FailureAction::Deny => "deny",
+        }
+    }
+}
+
+/// What is done with a process that did what no rule lets it do, beside denying it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ViolationAction {
+    /// Nothing.
+    Deny,
+    /// It is ended (SIGKILL).
+    Kill,
+}
+
+impl ViolationAction {
+    /// The word used in policy files.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ViolationAction::Deny => "deny",
+            ViolationAction::Kill => "kill",
         }
     }
 }

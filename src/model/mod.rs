@@ -20,7 +20,7 @@ use serde::{Deserialize, Serialize};
 pub use content::{ContentClass, Package, PackageSource};
 pub use content_set::ContentSet;
 pub use decision::{Decision, Distrust, Reason};
-pub use failure::{ArrivalAction, Failure, FailureAction};
+pub use failure::{ArrivalAction, Failure, FailureAction, ViolationAction};
 pub use object::{Object, Origin, Sha256, StartupNames, is_module_source, switch_of, switched_off_by};
 pub use subject::{Ancestor, Container, Program, Script, Subject, Uids, Writers};
 

@@ -30,6 +30,10 @@ pub struct LinkWay {
     pub file: OwnedFd,
     /// The first place on the way that somebody else than root and the owner of the site directory can change.
     pub writable: Option<PathBuf>,
+    /// Whether nobody but root can change the file or anything on the way.
+    pub is_roots: bool,
+    /// Whose the file is.
+    pub owner: u32,
 }
 
 impl LinkWay {
@@ -52,6 +56,7 @@ pub fn follow_link(dir: impl AsFd, path: &Path, owner: u32, name: &OsStr) -> io:
     let mut journey = if is_absolute { Journey::from_root(&text)? } else { Journey::from_directory(dir, path, &text)? };
     let mut passed = Vec::new();
     let mut writable = None;
+    let mut writers = Writers::Root;
     let mut last = None;
     let trusts = |writers| match writers {
         Writers::Root => true,
@@ -59,6 +64,7 @@ pub fn follow_link(dir: impl AsFd, path: &Path, owner: u32, name: &OsStr) -> io:
         Writers::Others => false,
     };
     while !journey.is_over() {
+        writers = writers.and(journey.writers());
         if !trusts(journey.writers()) {
             writable.get_or_insert_with(|| journey.path.clone());
         }
@@ -69,6 +75,7 @@ pub fn follow_link(dir: impl AsFd, path: &Path, owner: u32, name: &OsStr) -> io:
                 passed.push(journey.place.try_clone()?);
             }
             Step::Link { path, owner, link } => {
+                writers = writers.and(Writers::of(owner, 0, 0));
                 if !trusts(Writers::of(owner, 0, 0)) {
                     writable.get_or_insert(path);
                 }
@@ -85,7 +92,10 @@ pub fn follow_link(dir: impl AsFd, path: &Path, owner: u32, name: &OsStr) -> io:
     if !trusts(Writers::of(journey.stat.st_uid, 0, 0)) {
         writable.get_or_insert_with(|| journey.path.clone());
     }
-    Ok(LinkWay { passed, dir, dir_path, name: journey.name, file: journey.place, writable })
+    let owner = journey.stat.st_uid;
+    let is_roots = writers.and(journey.writers()) == Writers::Root;
+    let (name, file) = (journey.name, journey.place);
+    Ok(LinkWay { passed, dir, dir_path, name, file, writable, is_roots, owner })
 }
 
 fn not_a_file() -> io::Error {

@@ -3,6 +3,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
+use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, fchown};
 
@@ -71,25 +72,39 @@ pub fn place(
         Content::Bytes(bytes) => (&file).write_all(bytes).and_then(|()| dress(&file, attributes)),
         Content::File(source) => copy(source, &file).and_then(|_| dress(&file, attributes)),
     };
-    let placed = filled.and_then(|()| announce(&file)).and_then(|()| {
+    // Nobody has it open for writing when it gets its name: whoever reads it then does not wait for that to end.
+    let closed = filled.and_then(|()| reopened(&file)).inspect(|_| drop(file));
+    let placed = closed.and_then(|file| announce(&file).map(|()| file)).and_then(|file| {
         match renameat2(dir, aside.as_os_str(), dir, name, RenameFlags::RENAME_NOREPLACE) {
-            Err(Errno::EEXIST) => Ok(false),
-            placed => placed.map(|()| true).map_err(io::Error::from),
+            Err(Errno::EEXIST) => Ok(None),
+            placed => placed.map(|()| Some(file)).map_err(io::Error::from),
         }
     });
-    if !matches!(placed, Ok(true)) {
+    let Ok(Some(file)) = placed else {
+        let placed = placed.map(|_| false);
         match unlinkat(dir, aside.as_os_str(), UnlinkatFlags::NoRemoveDir) {
             Ok(()) | Err(Errno::ENOENT) => {}
             Err(error) => return placed.and(Err(error.into())),
         }
         return placed;
-    }
+    };
     // The directory's owner may have exchanged the one aside.
-    if is_there(dir, name, &file)? {
-        Ok(true)
-    } else {
-        Err(io::Error::other("another file was put in its place meanwhile"))
+    if !is_there(dir, name, &file)? {
+        return Err(io::Error::other("another file was put in its place meanwhile"));
     }
+    // It is there by now: nobody waits for the disk.
+    if !matches!(content, Content::Symlink(_)) {
+        file.sync_data()?;
+    }
+    Ok(true)
+}
+
+/// The same file, not open for writing; an `O_PATH` descriptor of a symbolic link is that already.
+fn reopened(file: &File) -> io::Result<File> {
+    if file.metadata()?.is_symlink() {
+        return file.try_clone();
+    }
+    File::open(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 
 fn is_there(dir: &File, name: &OsStr, file: &File) -> io::Result<bool> {
@@ -116,7 +131,7 @@ fn dress(file: &File, attributes: &Attributes<'_>) -> io::Result<()> {
     attributes.xattrs.give_to(file)?;
     let (atime, mtime) = specs(attributes.times);
     futimens(file, &atime, &mtime)?;
-    file.sync_data()
+    Ok(())
 }
 
 fn dress_link(dir: &File, aside: &OsString, link: &File, attributes: &Attributes<'_>) -> io::Result<()> {

@@ -26,6 +26,15 @@ impl Resolver {
         let process = process.filter(|(pid, process)| *pid == subject.pid && process.is_alive());
         Ok((subject, process.map(|(_, process)| process)))
     }
+
+    /// Takes hold of the process that was identified, if its number is still its own.
+    #[must_use]
+    pub fn hold(&self, subject: &Subject) -> Option<Pidfd> {
+        let process = Pidfd::open(subject.pid).ok()?;
+        let start_time = open(subject.pid).and_then(|process| process.stat()).ok()?.starttime;
+        // Opened first and found alive last: what was read in between belongs to it.
+        (start_time == subject.start_time && process.is_alive()).then_some(process)
+    }
 }
 
 /// Whether a thread runs a Python interpreter, or cannot be looked at.

@@ -61,11 +61,13 @@ pub enum Finding {
     TargetLink,
     /// What it adds is a file; an archive may hold modules.
     TargetArchive,
+    /// It has further names, by which it can be changed: uv's cache, say.
+    HardLinked,
 }
 
 impl Finding {
     /// All of them, for descriptions.
-    pub const ALL: [Finding; 23] = [
+    pub const ALL: [Finding; 24] = [
         Finding::UnknownCode,
         Finding::Held,
         Finding::Broken,
@@ -89,6 +91,7 @@ impl Finding {
         Finding::TargetOutside,
         Finding::TargetLink,
         Finding::TargetArchive,
+        Finding::HardLinked,
     ];
 
     /// The word in JSON and SARIF.
@@ -118,6 +121,7 @@ impl Finding {
             Finding::TargetOutside => "target-outside",
             Finding::TargetLink => "target-link",
             Finding::TargetArchive => "target-archive",
+            Finding::HardLinked => "hard-linked",
         }
     }
 
@@ -147,7 +151,8 @@ impl Finding {
             | Finding::TargetRelative
             | Finding::TargetOutside
             | Finding::TargetLink
-            | Finding::TargetArchive => Severity::Note,
+            | Finding::TargetArchive
+            | Finding::HardLinked => Severity::Note,
         }
     }
 }

@@ -51,6 +51,11 @@ fn item(site: &Site, file: &StartupFile, known: &KnownFiles) -> Item {
         ..Item::default()
     };
     // A link's own mode says nothing.
+    if file.links > 1 {
+        let others = file.links - 1;
+        let names = if others == 1 { "another name" } else { "other names" };
+        item.add(Finding::HardLinked, &format!("it has {others} {names}: who writes there changes what runs here"));
+    }
     if !trusts(site, file.writers) && !matches!(file.content, Content::Symlink(_)) {
         item.add(Finding::Writable, "others than root and the owner of the directory can change it: chmod go-w");
     }

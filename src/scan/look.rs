@@ -38,6 +38,8 @@ pub(super) struct StartupFile {
     pub(super) content: Content,
     pub(super) size: u64,
     pub(super) writers: Writers,
+    /// How many names it has.
+    pub(super) links: u64,
     pub(super) ownership: Ownership,
     pub(super) packaged: Option<DistributionFile>,
     pub(super) approval: Approval,
@@ -128,16 +130,17 @@ fn startup_file(dir: &File, name: OsString, max_size: u64) -> Option<StartupFile
         Err(nix::errno::Errno::ENOENT) => return None,
         stat => stat,
     };
-    let (content, size, writers) = match stat {
+    let (content, size, writers, links) = match stat {
         Ok(stat) => (
             content(dir, &name, &stat, max_size).unwrap_or_else(Content::Unreadable),
             u64::try_from(stat.st_size).unwrap_or(0),
             Writers::of(stat.st_uid, stat.st_gid, stat.st_mode),
+            if stat.st_mode & libc::S_IFMT == libc::S_IFREG { stat.st_nlink } else { 1 },
         ),
-        Err(error) => (Content::Unreadable(error.into()), 0, Writers::Root),
+        Err(error) => (Content::Unreadable(error.into()), 0, Writers::Root, 1),
     };
     let approval = Approval::Unknown;
-    Some(StartupFile { name, content, size, writers, ownership: Ownership::Nobody, packaged: None, approval })
+    Some(StartupFile { name, content, size, writers, links, ownership: Ownership::Nobody, packaged: None, approval })
 }
 
 fn content(dir: &File, name: &OsStr, stat: &FileStat, max_size: u64) -> io::Result<Content> {

@@ -117,6 +117,13 @@ pub enum Notice {
         name: OsString,
         /// By whom.
         author: Author,
+        /// Listings of that directory wait for this number.
+        listed: (SiteId, u64),
+    },
+    /// What was found in such a directory has been dealt with: the notices of it came before this one.
+    SubdirectoryRead {
+        /// Listings that wait for this can go on.
+        listed: (SiteId, u64),
     },
     /// Where a symbolic link under a startup name leads may have changed, or the link is gone.
     LinkChanged {
@@ -128,6 +135,8 @@ pub enum Notice {
         file: Option<FileId>,
         /// By whom.
         author: Author,
+        /// Listings of that directory wait for this number.
+        listed: (SiteId, u64),
     },
     /// A startup file was removed.
     Removed {
@@ -259,7 +268,7 @@ impl Watch {
         file: FileId,
         approvals: DirectoryId,
     ) -> io::Result<Option<Arc<SiteDir>>> {
-        let lane = Lane::of(&dir.metadata()?);
+        let lane = Lane::of(&dir)?;
         let Some(site) = self.sites.add(guarded, dir, file, approvals, lane) else { return Ok(None) };
         if let Err(error) = self.lanes[lane].changes.mark(Changes::Entries, &site.dir) {
             self.sites.remove(site.id);
@@ -438,10 +447,17 @@ impl Watch {
         if site.guarded.startup.inside(place.name.as_bytes()).is_none() {
             return;
         }
-        let notice = Notice::Subdirectory { site: site.id, name: place.name.to_owned(), author };
-        if self.send(site.lane, notice) {
-            state.tracker.queue_unseen(site.id);
+        let outermost = self.sites.listed_for(site.id);
+        let listed = (outermost, state.tracker.queue_unseen(outermost));
+        let notice = Notice::Subdirectory { site: site.id, name: place.name.to_owned(), author, listed };
+        if !self.send(site.lane, notice) {
+            state.tracker.settle_unseen(listed.0, listed.1);
         }
+    }
+
+    /// Tells, behind all notices of what is in a directory, that these are all. Whether there was room for that.
+    pub fn tell_read(&self, lane: Lane, listed: (SiteId, u64)) -> bool {
+        self.send(lane, Notice::SubdirectoryRead { listed })
     }
 
     fn renamed(
@@ -482,7 +498,8 @@ impl Watch {
         let Some(site) = self.sites.get(site).filter(|_| !is_approved) else { return };
         if let Ok(opened) = file.open(&site.dir, (OFlag::O_PATH | OFlag::O_NOFOLLOW).bits()) {
             let lane = site.lane;
-            state.neighbours[lane].gate(&self.lanes[lane].gate, opened, |dir| self.is_gated(dir, lane));
+            let gate = &self.lanes[lane].gate;
+            state.neighbours[lane].gate(gate, &site, opened, |dir| self.is_gated(dir, lane));
         }
     }
 
@@ -563,8 +580,10 @@ impl Watch {
         match placed {
             Ok(()) => entry.marked[site.lane] = true,
             // Gone again: there is nothing left to mark, and nobody can reach it by another name either. Who has listed
-            // the directory meanwhile may have its name, and it may have been a link.
-            Err(error) if matches!(error.raw_os_error(), Some(libc::ESTALE | libc::ENOENT)) => entry.is_unseen = true,
+            // the directory meanwhile may have its name, and it may have been a link: links are never marked.
+            Err(error) if matches!(error.raw_os_error(), Some(libc::ESTALE | libc::ENOENT)) => {
+                entry.is_unseen = !entry.marked.iter().any(|marked| *marked);
+            }
             Err(_) => self.counters.failed(Failure::Mark),
         }
     }
@@ -671,7 +690,7 @@ impl Watch {
 
     fn queue(&self, state: &mut State, lane: Lane, file: &FileId, site: SiteId, notice: Notice) {
         if self.send(lane, notice) {
-            state.tracker.queue_notice(file, site);
+            state.tracker.queue_notice(file, self.sites.listed_for(site));
         }
     }
 

@@ -161,12 +161,13 @@ impl Watch {
         }
         let lane = self.lane_of(&place);
         let (site, name) = place;
-        let notice = Notice::LinkChanged { site, name, file: newcomer, author: author.clone() };
-        if self.send(lane, notice) {
-            state.tracker.queue_unseen(site);
-            if let Some(file) = newcomer {
-                state.tracker.queue_notice(&file, site);
-            }
+        let outermost = self.sites.listed_for(site);
+        let listed = (outermost, state.tracker.queue_unseen(outermost));
+        let notice = Notice::LinkChanged { site, name, file: newcomer, author: author.clone(), listed };
+        if !self.send(lane, notice) {
+            state.tracker.settle_unseen(listed.0, listed.1);
+        } else if let Some(file) = newcomer {
+            state.tracker.queue_notice(&file, outermost);
         }
     }
 }

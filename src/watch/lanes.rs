@@ -1,11 +1,18 @@
-//! Two lanes, so that a storm in the directories of ordinary users does not hold up decisions about the system's.
+//! Lanes, so that a storm in the directories of ordinary users does not hold up decisions about the system's.
 //!
 //! A decision about a directory needs all that happened there before, so whoever can make things happen there faster than
 //! they are read delays it. Each lane has groups, queues and threads of its own, and a directory belongs to one.
+//!
+//! What lies on overlayfs has a lane of its own for another reason. The kernel opens the file of an event for the group's
+//! reader. On overlayfs that opens the file of a layer, and where that one is guarded, too, its open waits for an answer:
+//! from the thread that is opening it, if both events go to one reader. Tried on Linux 6.18: the reader never came back.
 
-use std::fs::Metadata;
+use std::fs::File;
+use std::io;
 use std::ops::{Index, IndexMut};
 use std::os::unix::fs::MetadataExt;
+
+use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
 
 /// Permission to write for the group and for others.
 const WRITABLE_BY_OTHERS: u32 = 0o022;
@@ -17,16 +24,25 @@ pub enum Lane {
     System,
     /// All others.
     Users,
+    /// Those on overlayfs, whoever can write them.
+    Layered,
 }
 
 impl Lane {
-    /// Both.
-    pub const ALL: [Lane; 2] = [Lane::System, Lane::Users];
+    /// All of them.
+    pub const ALL: [Lane; 3] = [Lane::System, Lane::Users, Lane::Layered];
 
-    /// The lane of a directory, by who can write it.
-    #[must_use]
-    pub fn of(dir: &Metadata) -> Self {
-        if dir.uid() == 0 && dir.mode() & WRITABLE_BY_OTHERS == 0 { Lane::System } else { Lane::Users }
+    /// The lane of a directory on a local file system, by what that is and who can write it.
+    ///
+    /// # Errors
+    /// What fstat(2) and fstatfs(2) say.
+    pub fn of(dir: &File) -> io::Result<Self> {
+        if fstatfs(dir)?.filesystem_type() == OVERLAYFS_SUPER_MAGIC {
+            return Ok(Lane::Layered);
+        }
+        let metadata = dir.metadata()?;
+        let is_roots = metadata.uid() == 0 && metadata.mode() & WRITABLE_BY_OTHERS == 0;
+        Ok(if is_roots { Lane::System } else { Lane::Users })
     }
 
     /// A word for the name of a thread.
@@ -35,18 +51,19 @@ impl Lane {
         match self {
             Lane::System => "sys",
             Lane::Users => "usr",
+            Lane::Layered => "ovl",
         }
     }
 }
 
 /// One of something for each lane.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct PerLane<T>([T; 2]);
+pub struct PerLane<T>([T; 3]);
 
 impl<T> PerLane<T> {
-    /// One for the system's directories and one for the others.
-    pub const fn each(system: T, users: T) -> Self {
-        PerLane([system, users])
+    /// One for the system's directories, one for the others, and one for those on overlayfs.
+    pub const fn each(system: T, users: T, layered: T) -> Self {
+        PerLane([system, users, layered])
     }
 
     /// Makes one for each.
@@ -54,7 +71,7 @@ impl<T> PerLane<T> {
     /// # Errors
     /// The first one of `make`.
     pub fn try_new<E>(mut make: impl FnMut(Lane) -> Result<T, E>) -> Result<Self, E> {
-        Ok(PerLane([make(Lane::System)?, make(Lane::Users)?]))
+        Ok(PerLane([make(Lane::System)?, make(Lane::Users)?, make(Lane::Layered)?]))
     }
 
     /// Makes one for each.
@@ -62,7 +79,7 @@ impl<T> PerLane<T> {
         PerLane(Lane::ALL.map(make))
     }
 
-    /// Those of both lanes.
+    /// Those of all lanes.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter()
     }

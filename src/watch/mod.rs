@@ -9,6 +9,7 @@
 //! everything that is queued before a permission event is judged.
 
 mod drain;
+mod filesystems;
 mod following;
 mod lanes;
 mod links;
@@ -20,8 +21,10 @@ mod restore;
 mod sites;
 mod tracked;
 mod unrest;
+mod walk;
 
 pub use drain::{Arrival, Author, Groups, How, Notice, Watch};
+pub use filesystems::{Mount, Mounts};
 pub use following::is_still_link;
 pub use lanes::{Lane, PerLane};
 pub use links::Way;
@@ -32,3 +35,4 @@ pub use restore::{restore, restore_quarantined};
 pub use sites::{Guarded, Role, SiteDir, SiteId, Sites, reach};
 pub use tracked::{Place, TrackedFile, Tracker};
 pub use unrest::Felt;
+pub use walk::{NotReached, Reached, Unguardable, Walk, reach_local};

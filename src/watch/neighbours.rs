@@ -8,17 +8,19 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nix::fcntl::{OFlag, open};
-use nix::sys::stat::Mode as CreateMode;
-
+use super::sites::SiteDir;
 use crate::fanotify::group::fd_link;
-use crate::fanotify::{FileId, Opens, PermissionGroup};
+use crate::fanotify::{FileId, Known, Lookup, Opens, PermissionGroup, open_within};
 
 /// How long after the last rename a neighbour stays gated.
 const KEEP: Duration = Duration::from_secs(60);
+/// How often the path is looked up: a rename of a directory in it makes the kernel look again, which takes a lock that the
+/// cache alone is read without.
+const LOOKS: usize = 3;
 /// Beyond this the one that was used longest ago is let go.
 const MAX: usize = 256;
 
@@ -33,12 +35,31 @@ struct Neighbour {
 pub(super) struct Neighbours(HashMap<FileId, Neighbour>);
 
 impl Neighbours {
-    /// Gates the directory in which `file`, opened `O_PATH`, lies now, unless `is_site` says that it is guarded anyway.
-    /// Opens nothing but by `O_PATH`, which raises no event.
-    pub(super) fn gate(&mut self, gate: &PermissionGroup, file: impl AsFd, is_site: impl Fn(&FileId) -> bool) {
+    /// Gates the directory in which `file`, which left `site` and was opened `O_PATH` through its mount, lies now, unless
+    /// `is_site` says that it is guarded anyway.
+    ///
+    /// Whoever renamed the file may go on and mount a file system of his own over the directory, or over one above it,
+    /// that answers nobody. So the path is looked up on the site's own file system, where nothing is mounted, and only in
+    /// the kernel's cache, which the rename has just filled. Opens by `O_PATH`, which raises no event.
+    pub(super) fn gate(
+        &mut self,
+        gate: &PermissionGroup,
+        site: &SiteDir,
+        file: impl AsFd,
+        is_site: impl Fn(&FileId) -> bool,
+    ) {
         let Ok(path) = fs::read_link(fd_link(file.as_fd())) else { return };
-        let flags = OFlag::O_PATH | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let Some(Ok(dir)) = path.parent().map(|parent| open(parent, flags, CreateMode::empty())) else { return };
+        let Some(parent) = path.parent().and_then(|parent| parent.strip_prefix("/").ok()) else { return };
+        // From the root of the mount, at which `..` leads nowhere.
+        let up = "../".repeat(site.guarded.path.components().count());
+        let parent = Path::new(&up).join(parent);
+        let open = || open_within(&site.dir, &parent, Lookup::Cache).ok();
+        let Some(dir) = (0..LOOKS).find_map(|_| open()) else { return };
+        // Only a site that lies in another mount namespace is held open where something may be mounted.
+        let device = |dir: BorrowedFd<'_>| Known::of(dir).ok().map(|known| known.device);
+        if device(dir.as_fd()) != device(site.dir.as_fd()) {
+            return;
+        }
         let Ok(id) = FileId::of(&dir) else { return };
         let used = Instant::now();
         if let Some(known) = self.0.get_mut(&id) {

@@ -30,9 +30,10 @@ use nix::fcntl::{OFlag, RenameFlags, readlinkat, renameat2};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::sites::SiteDir;
+use super::walk::reach_local;
 use crate::approvals::{Directory, StateError, Xattrs};
-use crate::fanotify::FileId;
 use crate::fanotify::group::fd_link;
+use crate::fanotify::{FileId, Known};
 use crate::model::Sha256;
 use crate::quarantine::{Id, Kind, Note, Store, Why, aside_name, id_of_aside, is_aside};
 
@@ -228,8 +229,7 @@ impl Quarantine {
         if note.moved {
             self.store.replace(note)?;
             // Under the same name: whoever has opened the entry shows with it, and must show as one taken aside.
-            let moved = renameat2(&site.dir, aside, &self.dir, aside, RenameFlags::RENAME_NOREPLACE);
-            return moved.map_err(io::Error::from);
+            return self.take_in(site, aside);
         }
         note.sha256 = Some(self.copy(site, aside, &note.id)?);
         self.store.replace(note)?;
@@ -249,12 +249,23 @@ impl Quarantine {
         }
         match renameat2(&site.dir, aside, &site.dir, name, RenameFlags::RENAME_NOREPLACE) {
             Err(Errno::EEXIST) => {
-                let kept = renameat2(&site.dir, aside, &self.dir, aside, RenameFlags::RENAME_NOREPLACE);
+                let kept = self.take_in(site, aside);
                 kept.or_else(|_| unlinkat(&site.dir, aside, UnlinkatFlags::NoRemoveDir))?;
             }
             put_back => put_back?,
         }
         Ok(None)
+    }
+
+    /// Moves an entry to the quarantine of the same file system. The directory is open in a copy of its mount, and a rename
+    /// from one mount to another is refused, so it is looked up in the mount that both have.
+    fn take_in(&self, site: &SiteDir, aside: &OsStr) -> io::Result<()> {
+        let place = reach_local(&site.guarded.path)?;
+        let identity = |known: Known| (known.device, known.inode);
+        if identity(Known::of(&place.dir)?) != identity(Known::of(&site.dir)?) {
+            return Err(io::Error::from_raw_os_error(libc::ESTALE)); // it lies somewhere else now
+        }
+        Ok(renameat2(&place.dir, aside, &self.dir, aside, RenameFlags::RENAME_NOREPLACE)?)
     }
 
     fn copy(&self, site: &SiteDir, aside: &OsStr, id: &Id) -> io::Result<Sha256> {

@@ -1,12 +1,11 @@
 //! The site directories: found by the policy's globs, known by handle, held open.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -14,9 +13,10 @@ use nix::fcntl::{OFlag, openat};
 use nix::sys::stat::Mode as CreateMode;
 
 use super::lanes::Lane;
+use super::walk::{NotReached, Unguardable, Walk};
 use crate::approvals::DirectoryId;
-use crate::fanotify::FileId;
 use crate::fanotify::group::fd_link;
+use crate::fanotify::{FileId, Known};
 use crate::model::{Site, StartupNames};
 
 /// A site directory's number, for as long as the daemon runs.
@@ -165,18 +165,29 @@ impl Sites {
     /// # Errors
     /// A glob that does not compile. What cannot be looked at is skipped: it is not there for an interpreter either.
     pub fn expand(globs: &[String]) -> Result<Vec<PathBuf>, glob::PatternError> {
-        let mut found = Vec::new();
-        let mut seen = std::collections::HashSet::new();
+        let Ok(walk) = Walk::new() else { return Ok(Vec::new()) };
+        Ok(Self::expand_in(&walk, globs)?.0)
+    }
+
+    /// The same below the root of `walk`, and the matches that lie where nobody can stand guard.
+    ///
+    /// # Errors
+    /// A glob that does not compile.
+    pub fn expand_in(walk: &Walk, globs: &[String]) -> Result<(Vec<PathBuf>, Vec<Unguardable>), glob::PatternError> {
+        let (mut found, mut remote) = (Vec::new(), Vec::new());
+        let mut seen = HashSet::new();
         for pattern in globs {
-            for path in glob::glob(pattern)?.flatten() {
-                let Ok(path) = fs::canonicalize(path) else { continue };
-                let Ok(metadata) = fs::metadata(&path) else { continue };
-                if metadata.is_dir() && seen.insert((metadata.dev(), metadata.ino())) {
-                    found.push(path);
+            for place in walk.expand(pattern)? {
+                match place {
+                    Ok(place) if Known::of(&place.dir).is_ok_and(|at| seen.insert((at.device, at.inode))) => {
+                        found.push(place.path);
+                    }
+                    Err(NotReached::Remote(place)) if !remote.contains(&place) => remote.push(place),
+                    Ok(_) | Err(_) => {}
                 }
             }
         }
-        Ok(found)
+        Ok((found, remote))
     }
 
     /// Adds a directory that is open already. `None` if it is guarded already.
@@ -206,6 +217,11 @@ impl Sites {
         if let Some(site) = table.by_id.get_mut(id.0).and_then(Option::take) {
             table.by_file.remove(&site.file);
             table.by_path.retain(|_, known| *known != id);
+            // One that was covered by it, as by a mount, has the path again.
+            let covered = table.by_id.iter().flatten().find(|other| other.guarded.path == site.guarded.path);
+            if let Some(covered) = covered.map(|covered| covered.id) {
+                table.by_path.insert(site.guarded.path.clone(), covered);
+            }
         }
     }
 
@@ -234,6 +250,20 @@ impl Sites {
         let mut found = self.all();
         found.retain(|site| site.guarded.role.of() == Some(id));
         found
+    }
+
+    /// The directory that an interpreter lists before it opens what lies in this one: for code of a package, and what
+    /// Python compiled, the one in which the package lies.
+    #[must_use]
+    pub fn listed_for(&self, id: SiteId) -> SiteId {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        let mut listed = id;
+        while let Some(Role::Inside { of, .. }) =
+            table.by_id.get(listed.0).and_then(Option::as_ref).map(|site| &site.guarded.role)
+        {
+            listed = *of;
+        }
+        listed
     }
 
     /// How many directories are guarded because of others.

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
 use std::time::{Duration, Instant};
 
@@ -46,6 +46,11 @@ pub struct TrackedFile {
     pub grants: u64,
     /// It was created, and the open that created it, if one did, has not been judged yet.
     pub fresh: bool,
+    /// The open that created it, as it seems, was denied by a thread that must not touch directories. It is removed,
+    /// unless somebody turns out to be permitted to write it.
+    pub is_left_behind: bool,
+    /// It is about to be removed: nobody is permitted to write it any more.
+    pub is_condemned: bool,
     /// Its content was approved under one of its names, and nobody has changed it since who had no permit.
     pub approved: bool,
     /// A path line of it leads to where nobody stands guard, because nothing was there yet. It is looked at again when
@@ -55,7 +60,7 @@ pub struct TrackedFile {
     pub pending: u32,
     /// Whether it is a symbolic link or a special file: opening it raises no event that could be answered.
     pub is_unseen: bool,
-    unseen_pending: u32,
+    unseen_pending: VecDeque<(SiteId, u64)>,
     /// Whether its inode carries the marks of a lane.
     pub marked: PerLane<bool>,
     /// A symbolic link of a startup name leads to it: it is opened as a startup file under a name of its own.
@@ -104,10 +109,19 @@ impl TrackedFile {
 }
 
 /// Newcomers of a directory that raise no event when they are opened, since the guard started.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 struct Line {
     came: u64,
-    settled: u64,
+    /// The numbers of those that have not been dealt with.
+    waiting: BTreeSet<u64>,
+}
+
+impl Line {
+    fn join(&mut self) -> u64 {
+        self.came += 1;
+        self.waiting.insert(self.came);
+        self.came
+    }
 }
 
 /// How an approved file lost its name.
@@ -221,14 +235,14 @@ impl Tracker {
         }
     }
 
-    /// No symbolic link of that name leads anywhere any more. Who opened a file through it may not have reached the gate.
+    /// No symbolic link of that name leads anywhere any more. Who asked for a file by it may not have reached the gate yet,
+    /// so it is still known as what a link leads to until it is forgotten.
     pub fn unalias(&mut self, place: &Place) {
         for entry in self.files.values_mut().filter(|entry| entry.is_target && entry.names.contains(place)) {
-            entry.is_target = entry.names.len() > 1;
-            if entry.is_target {
+            if entry.names.len() > 1 {
                 entry.names.retain(|name| name != place);
             } else {
-                (entry.renamed_away, entry.nameless_since) = (Some(Instant::now()), Some(Instant::now()));
+                entry.nameless_since = Some(Instant::now());
             }
         }
     }
@@ -273,6 +287,30 @@ impl Tracker {
             (Some(old), None) => old.tainted = true,
             (slot @ None, permit) => *slot = permit,
         }
+    }
+
+    /// An open that seems to have created a file was denied without a look at the directory. Whether there is something
+    /// to be removed.
+    pub fn leave_behind(&mut self, file: FileId) -> bool {
+        // It may not have been told of yet; without a name it is forgotten after a while.
+        let entry = self.files.entry(file).or_insert_with(|| TrackedFile {
+            fresh: true,
+            nameless_since: Some(Instant::now()),
+            ..TrackedFile::default()
+        });
+        entry.is_left_behind = entry.fresh && !entry.has_writers();
+        entry.is_left_behind && !entry.names.is_empty()
+    }
+
+    /// Whether a file is to be removed because its creation was denied; from then on nobody is permitted to write it.
+    pub fn condemn_leftover(&mut self, file: &FileId) -> bool {
+        let Some(entry) = self.files.get_mut(file) else { return false };
+        if entry.names.is_empty() {
+            return false; // not told of yet
+        }
+        let is_leftover = std::mem::take(&mut entry.is_left_behind) && entry.fresh && !entry.has_writers();
+        entry.is_condemned |= is_leftover;
+        is_leftover
     }
 
     /// A name is gone, by process `by` (0: not known); with `file`, only if that file had it.
@@ -333,34 +371,36 @@ impl Tracker {
         }
     }
 
-    /// A notice about a file is on its way to the gate.
-    pub fn queue_notice(&mut self, file: &FileId, site: SiteId) {
+    /// A notice about a file is on its way to the gate. `listed` is the directory that an interpreter lists before it
+    /// opens the file.
+    pub fn queue_notice(&mut self, file: &FileId, listed: SiteId) {
         let Some(entry) = self.files.get_mut(file) else { return };
         entry.pending += 1;
         if entry.is_unseen {
-            entry.unseen_pending += 1;
-            self.unseen.entry(site).or_default().came += 1;
+            let number = self.unseen.entry(listed).or_default().join();
+            entry.unseen_pending.push_back((listed, number));
         }
     }
 
-    /// A notice about a directory in a directory is on its way to the gate.
-    pub fn queue_unseen(&mut self, site: SiteId) {
-        self.unseen.entry(site).or_default().came += 1;
+    /// A notice about a directory in a directory is on its way to the gate; returns its number there.
+    pub fn queue_unseen(&mut self, listed: SiteId) -> u64 {
+        self.unseen.entry(listed).or_default().join()
     }
 
-    /// That notice was dealt with.
-    pub fn settle_unseen(&mut self, site: SiteId) {
-        self.unseen.entry(site).or_default().settled += 1;
+    /// That notice was dealt with, or did not find its way.
+    pub fn settle_unseen(&mut self, listed: SiteId, number: u64) {
+        if let Some(line) = self.unseen.get_mut(&listed) {
+            line.waiting.remove(&number);
+        }
     }
 
-    /// A notice about a file was dealt with.
-    pub fn settle_notice(&mut self, file: &FileId, site: SiteId) {
-        let Some(entry) = self.files.get_mut(file) else { return };
+    /// A notice about a file was dealt with. Returns the directory whose listings may have waited for that.
+    pub fn settle_notice(&mut self, file: &FileId) -> Option<SiteId> {
+        let entry = self.files.get_mut(file)?;
         entry.pending = entry.pending.saturating_sub(1);
-        if entry.unseen_pending > 0 {
-            entry.unseen_pending -= 1;
-            self.unseen.entry(site).or_default().settled += 1;
-        }
+        let (listed, number) = entry.unseen_pending.pop_front()?;
+        self.settle_unseen(listed, number);
+        Some(listed)
     }
 
     /// What a listing has to wait for: this many newcomers of a directory that raise no event when they are opened.
@@ -370,10 +410,10 @@ impl Tracker {
         self.unseen.get(&site).map_or(0, |line| line.came)
     }
 
-    /// Whether the first `count` of them have been dealt with; the gate does that in the order in which they came.
+    /// Whether the first `count` of them have been dealt with.
     #[must_use]
     pub fn has_settled(&self, site: SiteId, count: u64) -> bool {
-        self.unseen.get(&site).is_none_or(|line| line.settled >= count)
+        self.unseen.get(&site).and_then(|line| line.waiting.first()).is_none_or(|first| *first > count)
     }
 
     /// A newcomer of a directory that raises no event when it is opened was not let stay.
@@ -391,6 +431,19 @@ impl Tracker {
             Some(unrest) if unrest.is_recent(now) => Felt::UnderWay,
             Some(_) | None => Felt::ByNobody,
         }
+    }
+
+    /// A thread begins to list a directory.
+    pub fn begin_listing(&mut self, dir: &FileId, thread: u32) {
+        if let Some(unrest) = self.unrest.get_mut(dir) {
+            unrest.begin(thread);
+        }
+    }
+
+    /// Whether a thread has begun to list a directory since a newcomer was refused there.
+    #[must_use]
+    pub fn has_begun_listing(&self, dir: &FileId, thread: u32) -> bool {
+        self.unrest.get(dir).is_none_or(|unrest| unrest.has_begun(thread))
     }
 
     /// Remembers that an approved file has still to come back under this name.
@@ -487,7 +540,7 @@ mod tests {
         assert!(tracker.due(Instant::now()).is_empty());
         tracker.queue_notice(&file(1), SITE);
         assert!(tracker.due(later).is_empty(), "a notice about it is under way");
-        tracker.settle_notice(&file(1), SITE);
+        tracker.settle_notice(&file(1));
         assert_eq!(tracker.due(later), [file(1)]);
         tracker.appear(file(1), SITE, OsStr::new("x.pth"), PID);
         assert!(tracker.forget(&file(1)).is_none(), "it has come back");

@@ -8,6 +8,7 @@
 //! longer, so what an attacker gets is one attempt in a minute, not a hundred thousand in a second; whoever makes one by
 //! mistake disturbs nobody who comes after.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 /// How long after one a listing may have begun before it. Who reads entries needs a fraction of a millisecond for a buffer
@@ -32,17 +33,22 @@ pub enum Felt {
     ByAll,
 }
 
+/// Threads remembered that have begun to list a directory; who is not is under way.
+const LISTERS: usize = 1024;
+
 /// The unrest in one directory.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Unrest {
     last: Instant,
     lasts: Duration,
+    /// Who has begun to list the directory since the last one was refused.
+    begun: HashSet<u32>,
 }
 
 impl Unrest {
     /// One was refused, the first.
     pub(super) fn new(now: Instant) -> Self {
-        Unrest { last: now, lasts: Duration::ZERO }
+        Unrest { last: now, lasts: Duration::ZERO, begun: HashSet::new() }
     }
 
     /// Another one was refused. A storm is one disturbance for as long as it lasts.
@@ -53,6 +59,19 @@ impl Unrest {
             self.lasts = (self.lasts * FACTOR).clamp(SECOND, LONGEST);
         }
         self.last = now;
+        self.begun.clear();
+    }
+
+    /// A thread begins to list the directory.
+    pub(super) fn begin(&mut self, thread: u32) {
+        if self.begun.len() < LISTERS {
+            self.begun.insert(thread);
+        }
+    }
+
+    /// Whether it has begun since the last one was refused.
+    pub(super) fn has_begun(&self, thread: u32) -> bool {
+        self.begun.contains(&thread)
     }
 
     /// Whether nobody may list the directory.
@@ -103,6 +122,18 @@ mod tests {
         });
         assert!(unrest.is_felt(end));
         assert!(!unrest.is_felt(end + SECOND));
+    }
+
+    #[test]
+    fn who_has_begun_since_is_not_under_way() {
+        let now = Instant::now();
+        let mut unrest = Unrest::new(now);
+        unrest.begin(7);
+        assert!(unrest.has_begun(7) && !unrest.has_begun(8));
+        unrest.disturb(now);
+        assert!(!unrest.has_begun(7), "another one was refused");
+        (0..5000).for_each(|thread| unrest.begin(thread));
+        assert_eq!(unrest.begun.len(), LISTERS);
     }
 
     #[test]

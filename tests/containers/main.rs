@@ -1,6 +1,7 @@
 //! Containers and chroots: who unpacks an image, who writes inside of a container, and what the guard can tell of them.
 //!
 //! - `docker`: Docker's unpacker and `docker cp` are writers, what runs in a container is none; containerd's unpacker
+//! - `guarded`: running containers are guarded from the host
 //! - `podman`: the same for podman and buildah
 //! - `namespaces`: pid namespaces and chroots, without an engine
 //! - `engine`: a Docker engine of the test's own; `image`: what containers are made from; `rows`: their part of
@@ -15,6 +16,7 @@
 
 mod docker;
 mod engine;
+mod guarded;
 #[path = "../guard/harness.rs"]
 mod harness;
 mod image;

@@ -37,6 +37,7 @@ pub(crate) struct Config {
     home: PathBuf,
     state: PathBuf,
     built_in: bool,
+    containers: bool,
 }
 
 impl Config {
@@ -54,6 +55,7 @@ impl Config {
             home: place.path().to_owned(),
             state: place.path().join("state"),
             built_in: false,
+            containers: false,
         }
     }
 
@@ -72,6 +74,7 @@ impl Config {
             home: home.to_owned(),
             state: home.join("state"),
             built_in: true,
+            containers: false,
         }
     }
 
@@ -79,6 +82,13 @@ impl Config {
     #[allow(dead_code, reason = "only the installers' tests need more than `allow`")]
     pub(crate) fn rules(mut self, rules: &str) -> Config {
         self.rules.push_str(rules);
+        self
+    }
+
+    /// Guard running containers, too.
+    #[allow(dead_code, reason = "only the containers' tests have any")]
+    pub(crate) fn containers(mut self) -> Config {
+        self.containers = true;
         self
     }
 
@@ -126,6 +136,14 @@ impl Config {
         self
     }
 
+    /// Policy file, log and state directory somewhere else than in the place.
+    #[allow(dead_code, reason = "only file systems that nobody can write need it")]
+    pub(crate) fn home_at(mut self, home: &Path) -> Config {
+        self.home = home.to_owned();
+        self.state = home.join("state");
+        self
+    }
+
     /// Add an `[[allow]]` table that holds for every user and directory and for any content.
     pub(crate) fn allow(self, name: &str, subject: &str) -> Config {
         self.allow_content(name, subject, "\"any\"")
@@ -156,10 +174,11 @@ impl Config {
             format!("sites = {:?}\nmax_size = \"1MiB\"", self.sites)
         };
         let text = format!(
-            "include_default = {include_default}\nmode = {mode:?}\n[protect]\n{sites}\n\
+            "include_default = {include_default}\nmode = {mode:?}\n[protect]\n{sites}\ncontainers = {containers}\n\
              [failure]\nbudget_ms = {budget}\nunresolved_arrival = {unresolved:?}\n[log]\nsyslog = false\njson = {events:?}\n[state]\ndir = {state:?}\n{rules}",
             include_default = self.include_default,
             mode = self.mode,
+            containers = self.containers,
             budget = self.budget_ms,
             unresolved = self.unresolved_arrival,
             events = self.events(),

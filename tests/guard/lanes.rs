@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use crate::harness::Config;
-use crate::site::{Place, Stopper};
+use crate::harness::{Config, SOON};
+use crate::site::{Place, Stopper, wait_for};
 use crate::sys;
 
 const NOBODY: u32 = 65534;
@@ -66,12 +66,12 @@ fn percentiles(took: &[Duration]) -> String {
     format!("p50 {:.1?}, p90 {:.1?}, p99 {:.1?}, max {:.1?}", at(50), at(90), at(99), at(100))
 }
 
-/// With the budget that the built-in policy has: a decision that comes later is a denial, which fails the test.
+/// No listing and no open fails; how long they take is printed.
 fn storm_delays_nobody_elsewhere(what: &str, attempt: Attempt) {
     let place = Place::new();
     let (system, users) = (&place.venvs[0].site, &place.venvs[1].site);
     chown(users, Some(NOBODY), Some(NOBODY)).unwrap();
-    let mut guard = Config::new(&place).budget_ms(50).start();
+    let mut guard = Config::new(&place).start();
     let before = opens(system);
     let (stop, attempts) = (AtomicBool::new(false), AtomicU64::new(0));
     let beside = thread::scope(|scope| {
@@ -89,11 +89,11 @@ fn storm_delays_nobody_elsewhere(what: &str, attempt: Attempt) {
                 }
             });
         }
+        wait_for("a storm", SOON, || (attempts.load(Ordering::Relaxed) > 100).then_some(()));
         opens(system)
     });
     let attempts = attempts.load(Ordering::Relaxed);
     println!("{what}: alone {}; beside {attempts} attempts {}", percentiles(&before), percentiles(&beside));
-    assert!(attempts > 100, "a storm of {attempts} is none");
     guard.assert_alive();
 }
 

@@ -2,14 +2,20 @@
 //!
 //! - `ways`: the table of attacks; `attacks`: what each of them is put through
 //! - `writers`: who may write, may: pip, dpkg, uv, and their impostors
-//! - `held`: what permitted writers bring beyond their rule; `lost`: guarded directories that are moved away or removed
+//! - `held`: what permitted writers bring beyond their rule; `lost`: guarded directories that are moved away or removed;
+//!   `mounts`: what is mounted over them, and file systems that never answer;
+//!   `kinds`: the same attacks on each kind of file system
 //! - `identity`: who poses as a permitted program; `forgery`: in a user namespace; `programs`: as what an interpreter
 //!   runs; `injection`: honest programs that run somebody else's code
 //! - `state`: baseline, restart, damage
 //! - `life`: start, stop, being stopped, being killed
 //! - `commands`: approve, revoke, baseline, quarantine, before a guard that runs
+//! - `late`: descriptors and mappings from before anybody judged the file
 //! - `links`: what approved symbolic links lead to; files with several names
 //! - `load`: many at once, floods, giants, leases
+//! - `offenders`: who does it again and again, and who is ended for it
+//! - `special`: devices, FIFOs, sockets, directories; `putback`: how soon an approved file is back
+//! - `storm`: denied writers as many processes
 //! - `remembered`: authors that are gone when their rename is noticed
 //! - `trail`: the audit records
 //! - `harness`, `site`, `plant`, `packages`, `stage`, `sys`: what the tests are made of
@@ -24,18 +30,25 @@ mod harness;
 mod held;
 mod identity;
 mod injection;
+mod kinds;
 mod lanes;
+mod late;
 mod life;
 mod links;
 mod load;
 mod lost;
+mod mounts;
+mod offenders;
 mod packages;
 mod plant;
 mod programs;
+mod putback;
 mod remembered;
 mod site;
+mod special;
 mod stage;
 mod state;
+mod storm;
 mod sys;
 mod trail;
 mod ways;

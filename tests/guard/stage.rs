@@ -92,7 +92,7 @@ impl Stage {
     }
 }
 
-fn compile(source: &str, to: &Path, options: &[&OsStr]) -> PathBuf {
+pub(crate) fn compile(source: &str, to: &Path, options: &[&OsStr]) -> PathBuf {
     let text = to.with_extension("source.c");
     fs::create_dir_all(to.parent().unwrap()).unwrap();
     fs::write(&text, source).unwrap();

@@ -107,6 +107,13 @@ pub(crate) fn mkfifo(path: &Path) -> io::Result<()> {
     checked(i64::from(unsafe { libc::mkfifo(path.as_ptr(), 0o644) })).map(drop)
 }
 
+/// mknod(2): `kind` is `S_IFBLK` or `S_IFCHR`, `device` what stat calls `st_rdev`.
+pub(crate) fn mknod(path: &Path, kind: u32, device: u64) -> io::Result<()> {
+    let path = cpath(path);
+    // SAFETY: `path` is a NUL-terminated string that outlives the call.
+    checked(i64::from(unsafe { libc::mknod(path.as_ptr(), kind | 0o644, device) })).map(drop)
+}
+
 /// truncate(2) by path: nothing is opened.
 pub(crate) fn truncate(path: &Path, length: usize) -> io::Result<()> {
     let path = cpath(path);
@@ -229,6 +236,14 @@ pub(crate) fn mount(from: Option<&Path>, on: &Path, kind: Option<&str>, flags: u
     // SAFETY: every pointer is NULL or a NUL-terminated string that outlives the call.
     let result = unsafe { libc::mount(or_null(&from), on.as_ptr(), or_null(&kind), flags, data.as_ptr().cast()) };
     checked(i64::from(result)).map(drop)
+}
+
+/// Unmount what somebody may still use; call it within [`with_private_mounts`] only.
+#[allow(dead_code, reason = "only the guard's tests have use for it")]
+pub(crate) fn umount_lazily(at: &Path) -> io::Result<()> {
+    let at = cpath(at);
+    // SAFETY: the string is NUL-terminated and outlives the call.
+    checked(i64::from(unsafe { libc::umount2(at.as_ptr(), libc::MNT_DETACH) })).map(drop)
 }
 
 /// pivot_root(2) and a lazy unmount of the old root, which must be seen at `old` within `new`; call it within
