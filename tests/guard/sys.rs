@@ -124,9 +124,28 @@ pub(crate) fn truncate(path: &Path, length: usize) -> io::Result<()> {
 /// One IORING_OP_OPENAT. The inner error is the open's; the outer one says that the kernel has no io_uring for us.
 pub(crate) fn uring_open(path: &Path, flags: c_int, mode: u32) -> io::Result<io::Result<OwnedFd>> {
     const OP_OPENAT: u8 = 18;
+    let path = cpath(path);
+    // SAFETY: `path` lives until the completion has been read.
+    let result = unsafe { uring(OP_OPENAT, libc::AT_FDCWD, path.as_ptr() as u64, mode, flags | libc::O_CLOEXEC) }?;
+    Ok(if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { owned(i64::from(result)) })
+}
+
+/// One IORING_OP_WRITE at the beginning of a file: a kernel thread may do it. Errors as in [`uring_open`].
+#[allow(dead_code, reason = "only the race writes so")]
+pub(crate) fn uring_write(file: &impl AsRawFd, bytes: &[u8]) -> io::Result<io::Result<usize>> {
+    const OP_WRITE: u8 = 23;
+    // SAFETY: `bytes` lives until the completion has been read.
+    let result = unsafe { uring(OP_WRITE, file.as_raw_fd(), bytes.as_ptr() as u64, bytes.len() as u32, 0) }?;
+    Ok(usize::try_from(result).map_err(|_| io::Error::from_raw_os_error(-result)))
+}
+
+/// A ring for one request, at offset 0, and its result.
+///
+/// # Safety
+/// What `address` and `length` mean to the operation must be valid until this returns.
+unsafe fn uring(operation: u8, fd: RawFd, address: u64, length: u32, flags: c_int) -> io::Result<i32> {
     const ENTER_GETEVENTS: u32 = 1;
     const OFF_SQES: libc::off_t = 0x1000_0000;
-    let path = cpath(path);
     let mut params = [0_u32; 30]; // struct io_uring_params: sq_off from word 10, cq_off from word 20
     // SAFETY: `params` has the size of struct io_uring_params and outlives the call.
     let ring = owned(unsafe { libc::syscall(libc::SYS_io_uring_setup, 4, params.as_mut_ptr()) })?;
@@ -136,14 +155,14 @@ pub(crate) fn uring_open(path: &Path, flags: c_int, mode: u32) -> io::Result<io:
     let rings = Mapping::new(&ring, size, 0)?;
     let sqes = Mapping::new(&ring, 64 * params[0] as usize, OFF_SQES)?;
     // SAFETY: all offsets come from the kernel and lie within the two mappings made with the sizes it gave; this
-    // thread is the ring's only user; `path` lives until the completion has been read.
+    // thread is the ring's only user; the caller answers for `address`.
     unsafe {
         let sqe = sqes.at;
-        sqe.write(OP_OPENAT);
-        sqe.add(4).cast::<i32>().write(libc::AT_FDCWD);
-        sqe.add(16).cast::<u64>().write(path.as_ptr() as u64);
-        sqe.add(24).cast::<u32>().write(mode);
-        sqe.add(28).cast::<i32>().write(flags | libc::O_CLOEXEC);
+        sqe.write(operation);
+        sqe.add(4).cast::<i32>().write(fd);
+        sqe.add(16).cast::<u64>().write(address);
+        sqe.add(24).cast::<u32>().write(length);
+        sqe.add(28).cast::<i32>().write(flags);
         rings.at.add(sq_array).cast::<u32>().write(0);
         rings.at.add(sq_tail).cast::<u32>().write_volatile(1);
         std::sync::atomic::fence(std::sync::atomic::Ordering::SeqCst);
@@ -152,8 +171,7 @@ pub(crate) fn uring_open(path: &Path, flags: c_int, mode: u32) -> io::Result<io:
         let head = rings.at.add(cq_head).cast::<u32>().read_volatile();
         let tail = rings.at.add(cq_tail).cast::<u32>().read_volatile();
         assert_eq!(tail.wrapping_sub(head), 1, "one completion");
-        let result = rings.at.add(cqes + 8).cast::<i32>().read_volatile();
-        Ok(if result < 0 { Err(io::Error::from_raw_os_error(-result)) } else { owned(i64::from(result)) })
+        Ok(rings.at.add(cqes + 8).cast::<i32>().read_volatile())
     }
 }
 
