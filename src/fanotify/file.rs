@@ -96,11 +96,11 @@ mod tests {
 
     #[test]
     fn truncation_waits_for_the_lease() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(&file, "import x").unwrap();
-        let held = File::open(&file).unwrap();
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("x.pth");
+        std::fs::write(&path, "import x").unwrap();
+        let held = File::open(&path).unwrap();
         assert_eq!(hold_writers(&held), WriteProbe::NoWriters);
-        let path = file.path().to_owned();
         let truncating = std::thread::spawn(move || nix::unistd::truncate(&path, 2));
         // It cannot be seen from here whether it has come to wait; the length can.
         for _ in 0..50 {

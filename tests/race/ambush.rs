@@ -31,6 +31,8 @@ pub(crate) struct Ambush {
     pub(crate) name: &'static str,
     /// Whether it may never be executed.
     pub(crate) promised: bool,
+    /// Whether each guarded directory is a mount of its own that follows no symbolic link (`nosymfollow`, Linux 5.10).
+    mounted: bool,
     moment: u32,
     /// Everything that can be done before; what is then put over, or exchanged with, `victim.pth`.
     prepare: fn(&mut Attacker) -> io::Result<PathBuf>,
@@ -42,23 +44,82 @@ const READ: u32 = libc::IN_ACCESS;
 const LISTED: u32 = libc::IN_CLOSE_NOWRITE;
 
 pub(crate) const ALL: &[Ambush] = &[
-    Ambush { name: "file renamed over, when listed", promised: true, moment: LISTED, prepare: file, strike: over },
-    Ambush { name: "file exchanged, when listed", promised: true, moment: LISTED, prepare: file, strike: exchanged },
-    Ambush { name: "symlink renamed over, when opened", promised: false, moment: OPENED, prepare: link, strike: over },
-    Ambush { name: "symlink renamed over, while read", promised: false, moment: READ, prepare: link, strike: over },
-    Ambush { name: "symlink renamed over, when listed", promised: false, moment: LISTED, prepare: link, strike: over },
+    Ambush {
+        name: "file renamed over, when listed",
+        promised: true,
+        mounted: false,
+        moment: LISTED,
+        prepare: file,
+        strike: over,
+    },
+    Ambush {
+        name: "file exchanged, when listed",
+        promised: true,
+        mounted: false,
+        moment: LISTED,
+        prepare: file,
+        strike: exchanged,
+    },
+    Ambush {
+        name: "symlink renamed over, when opened",
+        promised: false,
+        mounted: false,
+        moment: OPENED,
+        prepare: link,
+        strike: over,
+    },
+    Ambush {
+        name: "symlink renamed over, while read",
+        promised: false,
+        mounted: false,
+        moment: READ,
+        prepare: link,
+        strike: over,
+    },
+    Ambush {
+        name: "symlink renamed over, when listed",
+        promised: false,
+        mounted: false,
+        moment: LISTED,
+        prepare: link,
+        strike: over,
+    },
     Ambush {
         name: "symlink to the same file system",
         promised: false,
+        mounted: false,
         moment: LISTED,
         prepare: link_near,
         strike: over,
     },
-    Ambush { name: "chain of symlinks, when listed", promised: false, moment: LISTED, prepare: chain, strike: over },
-    Ambush { name: "symlink to memory, when listed", promised: false, moment: LISTED, prepare: memory, strike: over },
+    Ambush {
+        name: "symlink in a mount that follows none",
+        promised: true,
+        mounted: true,
+        moment: LISTED,
+        prepare: link_within,
+        strike: over,
+    },
+    Ambush {
+        name: "chain of symlinks, when listed",
+        promised: false,
+        mounted: false,
+        moment: LISTED,
+        prepare: chain,
+        strike: over,
+    },
+    Ambush {
+        name: "symlink to memory, when listed",
+        promised: false,
+        mounted: false,
+        moment: LISTED,
+        prepare: memory,
+        strike: over,
+    },
     Ambush {
         name: "symlink for a directory x.pth",
         promised: false,
+        mounted: false,
         moment: LISTED,
         prepare: link_for_directory,
         strike: |a, link| sys::exchange(link, &a.evil()),
@@ -66,6 +127,7 @@ pub(crate) const ALL: &[Ambush] = &[
     Ambush {
         name: "FIFO renamed over, when listed",
         promised: false,
+        mounted: false,
         moment: LISTED,
         prepare: fifo,
         strike: |a, fifo| {
@@ -78,6 +140,7 @@ pub(crate) const ALL: &[Ambush] = &[
     Ambush {
         name: "truncate(2), when listed",
         promised: false,
+        mounted: false,
         moment: LISTED,
         prepare: |a| Ok(a.victim()),
         strike: |a, _| {
@@ -88,6 +151,7 @@ pub(crate) const ALL: &[Ambush] = &[
     Ambush {
         name: "site directory exchanged, when listed",
         promised: false,
+        mounted: false,
         moment: LISTED,
         prepare: directory,
         strike: |a, decoy| sys::exchange(decoy, &a.venv.site),
@@ -119,6 +183,13 @@ fn link_to(a: &Attacker, target: &Path) -> io::Result<PathBuf> {
 
 fn link(a: &mut Attacker) -> io::Result<PathBuf> {
     link_to(a, &a.elsewhere.join("payload"))
+}
+
+/// Nothing can be renamed into another mount, so it lies there already, under a name that means nothing.
+fn link_within(a: &mut Attacker) -> io::Result<PathBuf> {
+    let link = a.venv.site.join("link");
+    symlink(a.elsewhere.join("payload"), &link)?;
+    Ok(link)
 }
 
 fn link_near(a: &mut Attacker) -> io::Result<PathBuf> {
@@ -236,6 +307,15 @@ fn once(place: &Place, elsewhere: &Path, ambush: &Ambush, haste: Haste, seed: u6
     tally
 }
 
+/// `MS_NOSYMFOLLOW`, `include/uapi/linux/mount.h`.
+const NOSYMFOLLOW: u64 = 256;
+
+/// `mount --bind SITE SITE; mount -o remount,bind,nosymfollow SITE`
+fn follow_no_links(site: &Path) -> io::Result<()> {
+    sys::mount(Some(site), site, None, libc::MS_BIND, "")?;
+    sys::mount(None, site, None, libc::MS_REMOUNT | libc::MS_BIND | NOSYMFOLLOW, "")
+}
+
 /// One ambush, without a guard and with one.
 pub(crate) fn compare(
     here: &Path,
@@ -250,6 +330,9 @@ pub(crate) fn compare(
     let without = once(&place, elsewhere, ambush, haste, seed);
     drop(place);
     let place = arena::many(here, sites);
+    if ambush.mounted {
+        place.sites().iter().for_each(|site| follow_no_links(site).expect("a mount in a private namespace"));
+    }
     let mut guard = Config::new(&place).limit(2 * LIMIT).start();
     let with = once(&place, elsewhere, ambush, haste, seed);
     guard.assert_alive();
