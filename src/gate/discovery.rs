@@ -51,8 +51,8 @@ const TURN: Duration = Duration::from_millis(10);
 const DEPTH: usize = 64;
 /// More directories than a disk has that can be searched in a day.
 const DIRECTORIES: usize = 100_000_000;
-/// Moved directories that wait to be looked below.
-const MOVED: usize = 16_384;
+/// Moved directories that wait to be looked below, and library directories, at most.
+const WAITING: usize = 16_384;
 /// Ways that are taken up before the queue is looked at again.
 const AT_ONCE: usize = 16;
 /// How often the queue is read before the other things are looked at.
@@ -101,6 +101,8 @@ struct Work {
     buffer: Vec<u8>,
     /// When its queue was last known to be empty.
     emptied: Instant,
+    /// Directories called `python3.12` and the like whose names are not watched yet.
+    libraries: VecDeque<FileId>,
     /// Moved directories that have not been looked below yet.
     moved: VecDeque<FileId>,
     /// File systems on which too much happened to be looked at one by one, or of which nothing is told.
@@ -154,6 +156,7 @@ impl Discovery {
                 ways: Ways::new(globs)?,
                 buffer: Vec::new(),
                 emptied: Instant::now(),
+                libraries: VecDeque::new(),
                 moved: VecDeque::new(),
                 unseen: HashMap::new(),
             }),
@@ -256,6 +259,7 @@ impl Guard {
                 self.follow_ways(work);
             }
             self.read_directories(work);
+            self.watch_libraries(work);
             self.look_below_moved(work);
             self.search_unseen(work);
             self.guard_strays(work);
@@ -266,6 +270,11 @@ impl Guard {
                 forgot = Instant::now();
                 if let Ok(walk) = Walk::new() {
                     work.ways.forget(&walk, |path| self.parts.watch.sites.by_path(path).is_some());
+                }
+                if work.ways.is_full() {
+                    let message =
+                        "more names lead to site directories than are watched: symbolic links may go unnoticed";
+                    self.failed(Failure::Mark, "/".into(), message);
                 }
             }
         }
@@ -280,7 +289,11 @@ impl Guard {
             return;
         }
         let work = discovery.work();
-        if !work.moved.is_empty() || !discovery.news.is_empty() || !discovery.strays.is_empty() {
+        if !work.moved.is_empty()
+            || !work.libraries.is_empty()
+            || !discovery.news.is_empty()
+            || !discovery.strays.is_empty()
+        {
             wait = Duration::ZERO;
         }
         let told = [discovery.group.as_fd(), work.ways.as_fd()].map(|fd| PollFd::new(fd, PollFlags::POLLIN));
@@ -367,6 +380,7 @@ impl Guard {
                 due = read.ok().filter(|read| *read > 0).map_or(0, |read| due.saturating_sub(read));
             }
             told.iter().for_each(|told| self.look_at(work, told));
+            self.bound_what_waits(work);
             if is_lost {
                 self.search_everything(work);
             }
@@ -383,37 +397,46 @@ impl Guard {
 
     /// A directory was made or moved that may be a site directory, or may have one in it.
     fn look_at(&self, work: &mut Work, told: &Told) {
-        if is_site_name(&told.name) || is_library(&told.name) {
-            match work.anchors.reach(&told.dir) {
-                Ok(dir) if is_site_name(&told.name) => {
-                    self.guard_found(&dir, Brought::Found { maker: Some(&told.author) });
-                }
-                Ok(dir) => self.watch_library(work, &dir),
-                Err(_) => {} // gone again
+        if is_site_name(&told.name) {
+            if let Ok(dir) = work.anchors.reach(&told.dir) {
+                self.guard_found(&dir, Brought::Found { maker: Some(&told.author) }); // else it is gone again
             }
+        } else if is_library(&told.name) {
+            work.libraries.push_back(told.dir); // a site directory that was made in it comes first
         }
         if told.is_moved && !is_site_name(&told.name) {
             // Moved again and again, it is where it is now.
             if work.moved.back() != Some(&told.dir) {
                 work.moved.push_back(told.dir);
             }
-            if work.moved.len() > MOVED {
-                work.moved.clear();
-                self.search_everything(work);
-            }
         }
     }
 
-    /// A link called site-packages in there nobody tells of.
-    fn watch_library(&self, work: &mut Work, dir: &OwnedFd) {
-        let (Ok(path), Ok(walk)) = (path_of(dir), Walk::new()) else { return };
-        for name in ["site-packages", "dist-packages"] {
-            let path = path.join(name);
+    /// What waits is bounded, whatever a storm makes.
+    fn bound_what_waits(&self, work: &mut Work) {
+        if work.moved.len().max(work.libraries.len()) > WAITING {
+            work.moved.clear();
+            work.libraries.clear();
+            self.search_everything(work);
+        }
+    }
+
+    /// A link called site-packages that comes into a library directory nobody tells of, unless names in there are watched.
+    fn watch_libraries(&self, work: &mut Work) {
+        let some: Vec<FileId> = work.libraries.drain(..work.libraries.len().min(AT_ONCE)).collect();
+        if some.is_empty() {
+            return;
+        }
+        let Ok(walk) = Walk::new() else { return };
+        let paths: Vec<PathBuf> =
+            some.iter().filter_map(|library| path_of(work.anchors.reach(library).ok()?).ok()).collect();
+        for path in paths.iter().flat_map(|path| ["site-packages", "dist-packages"].map(|name| path.join(name))) {
             if self.discovery.covers(&path) && !is_inside_site(&path) {
                 work.ways.add(&walk, &path);
                 self.look_where_it_leads(&path);
             }
         }
+        work.anchors.release();
     }
 
     /// Looks below the directories that were moved, for a while.

@@ -179,15 +179,13 @@ impl Sites {
         let (mut found, mut remote) = (Vec::new(), Vec::new());
         let mut seen = HashSet::new();
         for pattern in globs {
-            for place in walk.expand(pattern)? {
-                match place {
-                    Ok(place) if Known::of(&place.dir).is_ok_and(|at| seen.insert((at.device, at.inode))) => {
-                        found.push(place.path);
-                    }
-                    Err(NotReached::Remote(place)) if !remote.contains(&place) => remote.push(place),
-                    Ok(_) | Err(_) => {}
+            walk.expand(pattern, |place| match place {
+                Ok(place) if Known::of(&place.dir).is_ok_and(|at| seen.insert((at.device, at.inode))) => {
+                    found.push(place.path);
                 }
-            }
+                Err(NotReached::Remote(place)) if !remote.contains(&place) => remote.push(place),
+                Ok(_) | Err(_) => {}
+            })?;
         }
         Ok((found, remote))
     }

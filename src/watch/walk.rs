@@ -201,28 +201,35 @@ impl Walk {
         })?
     }
 
-    /// The directories that a glob matches now. What cannot be reached is not there for an interpreter either, but a
-    /// match on a remote file system is handed over as such.
+    /// The directories that a glob matches now, one after the other: each holds descriptors. What cannot be reached is not
+    /// there for an interpreter either, but a match on a remote file system is handed over as such.
     ///
     /// # Errors
     /// A glob that does not compile.
-    pub fn expand(&self, glob: &str) -> Result<Vec<Result<Reached, NotReached>>, glob::PatternError> {
+    pub fn expand(
+        &self,
+        glob: &str,
+        mut found: impl FnMut(Result<Reached, NotReached>),
+    ) -> Result<(), glob::PatternError> {
         let parts = glob.split('/').filter(|part| !part.is_empty()).map(Part::new).collect::<Result<Vec<_>, _>>()?;
-        let mut found = Vec::new();
         self.matches(&self.root, &parts, MAX_DEPTH, &mut found);
-        Ok(found)
+        Ok(())
     }
 
-    fn matches(&self, at: &Rc<Step>, parts: &[Part], depth: usize, found: &mut Vec<Result<Reached, NotReached>>) {
+    fn matches(
+        &self,
+        at: &Rc<Step>,
+        parts: &[Part],
+        depth: usize,
+        found: &mut impl FnMut(Result<Reached, NotReached>),
+    ) {
         let mut keep = |outcome: Result<Rc<Step>, NotReached>, rest: &[Part], depth: usize| match outcome {
             Ok(step) => self.matches(&step, rest, depth, found),
-            Err(remote @ NotReached::Remote(_)) => found.push(Err(remote)),
+            Err(remote @ NotReached::Remote(_)) => found(Err(remote)),
             Err(NotReached::System(_)) => {}
         };
         match parts.split_first() {
-            None => {
-                found.push(Reached::new(at).map_err(NotReached::System));
-            }
+            None => found(Reached::new(at).map_err(NotReached::System)),
             Some((Part::Literal(name), rest)) => keep(self.follow(at, Path::new(name), &mut Vec::new()), rest, depth),
             Some((Part::Pattern(pattern), rest)) => {
                 for name in entries(&at.fd).into_iter().filter(|name| pattern.matches(&name.to_string_lossy())) {
@@ -334,7 +341,9 @@ mod tests {
     use super::*;
 
     fn paths(walk: &Walk, glob: &str) -> Vec<PathBuf> {
-        walk.expand(glob).unwrap().into_iter().map(|found| found.unwrap().path).collect()
+        let mut paths = Vec::new();
+        walk.expand(glob, |found| paths.push(found.unwrap().path)).unwrap();
+        paths
     }
 
     #[test]
