@@ -108,7 +108,13 @@ impl Guard {
             let site = self.parts.watch.sites.by_path(opened.dir())?;
             names.iter().find(|(of, name)| *of == site && name == opened.name())
         });
-        opened.map_or_else(|| names.iter().all(approved), approved)
+        if let Some(opened) = opened {
+            return approved(opened);
+        }
+        // A file system that was unmounted and mounted anew, as a container's is when it starts, has the same handles: the
+        // names that its files had in the directory of then say nothing of the one that is guarded now.
+        let mut guarded = names.iter().filter(|(site, _)| self.parts.watch.sites.get(*site).is_some()).peekable();
+        guarded.peek().is_some() && guarded.all(approved)
     }
 
     /// Whether these bytes are approved under one name, and what they were approved with is there.

@@ -599,6 +599,7 @@ impl Watch {
     pub fn track(&self, site: &SiteDir, name: &OsStr, file: FileId) {
         let mut state = self.lock();
         state.tracker.appear(file, site.id, name, 0);
+        state.tracker.know_nothing_of(&file, site.lane);
         self.mark(&mut state.tracker, site, name, &file);
     }
 

@@ -226,6 +226,15 @@ impl Tracker {
         replaced
     }
 
+    /// A file was found in a directory. If it was known before, its file system may have been mounted anew since, with the
+    /// same handles and other inodes: these carry no marks yet, and who writes them has not been asked.
+    pub fn know_nothing_of(&mut self, file: &FileId, lane: Lane) {
+        if let Some(entry) = self.files.get_mut(file) {
+            entry.marked[lane] = false;
+            entry.probed = false;
+        }
+    }
+
     /// A file is reached through a symbolic link of that name.
     pub fn alias(&mut self, file: FileId, site: SiteId, name: &OsStr) {
         let entry = self.files.entry(file).or_default();

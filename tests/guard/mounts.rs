@@ -170,27 +170,86 @@ fn a_guarded_file_system_is_unmounted_and_comes_back() {
     .unwrap();
 }
 
+fn loop_image(place: &Place) -> PathBuf {
+    let image = place.outside.join("image");
+    fs::File::create(&image).unwrap().set_len(16 << 20).unwrap();
+    let done = run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image));
+    done.result().unwrap_or_else(|error| panic!("blocked: mkfs.ext4: {error}"));
+    image
+}
+
+fn mount_loop(image: &Path, on: &Path) {
+    let done = run(Command::new("mount").args(["-o", "loop"]).arg(image).arg(on));
+    done.result().unwrap_or_else(|error| panic!("blocked: no loop device: {error}"));
+}
+
+/// A disk that was unmounted and mounted anew, as that of a container is when it starts, has the same handles as before and
+/// other inodes. What is approved there is read by whatever path, what carried marks carries them again, and who had a file
+/// open before is seen.
+#[test]
+fn a_guarded_disk_that_is_mounted_anew() {
+    let place = Place::new();
+    sys::with_private_mounts(|| {
+        let [disk, other] = ["disk", "other"].map(|name| place.outside.join(name));
+        fs::create_dir(&disk)?;
+        fs::create_dir(&other)?;
+        let image = loop_image(&place);
+        mount_loop(&image, &disk);
+        let site = disk.join("lib/site-packages");
+        evil(&place, &site);
+        fs::hard_link(site.join("comment.pth"), disk.join("link"))?;
+        fs::hard_link(site.join("keep.pth"), disk.join("held open"))?;
+        let mut sites = place.sites();
+        sites.push(site.clone());
+        let mut guard = Config::new(&place).sites(sites).start();
+        assert!(fs::read(site.join("keep.pth")).is_ok(), "the baseline");
+        unmount(&disk);
+        wait_for("the loss is recorded", SOON, || (records(&guard, "site-lost", &site) == 1).then_some(()));
+        wait_for("the disk has been let go", SOON, || {
+            let devices = run(Command::new("losetup").arg("--associated").arg(&image));
+            devices.stdout.is_empty().then_some(())
+        });
+        guard.pause();
+        mount_loop(&image, &disk);
+        let writer = fs::File::options().write(true).open(disk.join("held open"))?;
+        guard.signal(libc::SIGCONT);
+        wait_guarded(&guard, &site, 2);
+        sys::mount(Some(&disk), &other, None, libc::MS_BIND, "")?;
+        let elsewhere = other.join("lib/site-packages");
+        assert_eq!(fs::read(elsewhere.join("comment.pth"))?, b"# nothing\n");
+        let error = fs::write(disk.join("link"), place.payload()).expect_err("its inode is that of a startup file");
+        assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{error}");
+        let error = fs::read(elsewhere.join("keep.pth")).expect_err("it is being written");
+        assert_eq!(error.raw_os_error(), Some(libc::EPERM), "{error}");
+        drop(writer);
+        wait_for("it is read", SOON, || fs::read(elsewhere.join("keep.pth")).ok());
+        guard.assert_alive();
+        drop(guard);
+        unmount(&other);
+        unmount(&disk);
+        Ok(())
+    })
+    .unwrap();
+}
+
 /// A copy of a file system has the identifier of the original: the two cannot be told apart, and that is said.
 #[test]
 fn a_copy_of_a_guarded_file_system_is_reported() {
     let place = Place::new();
     sys::with_private_mounts(|| {
         let [one, two] = ["one", "two"].map(|name| place.outside.join(name));
-        let [image, copy] = ["image", "copy"].map(|name| place.outside.join(name));
         fs::create_dir(&one)?;
         fs::create_dir(&two)?;
-        fs::File::create(&image)?.set_len(16 << 20)?;
-        run(Command::new("mkfs.ext4").args(["-q", "-F"]).arg(&image)).result()?;
-        let mount = |from: &Path, on: &Path| run(Command::new("mount").args(["-o", "loop"]).arg(from).arg(on)).result();
-        mount(&image, &one)?;
+        let (image, copy) = (loop_image(&place), place.outside.join("copy"));
+        mount_loop(&image, &one);
         evil(&place, &one.join("lib/site-packages"));
         unmount(&one);
         fs::copy(&image, &copy)?;
-        mount(&image, &one)?;
+        mount_loop(&image, &one);
         let mut sites = place.sites();
         sites.extend([one.join("lib/site-packages"), two.join("lib/site-packages")]);
         let mut guard = Config::new(&place).sites(sites).start();
-        mount(&copy, &two)?;
+        mount_loop(&copy, &two);
         let told = two.join("lib/site-packages");
         wait_for("it is told", SOON, || (records(&guard, "failure", &told) == 1).then_some(()));
         assert_closed(&place, &one.join("lib/site-packages"));
