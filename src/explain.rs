@@ -118,7 +118,7 @@ pub fn explain(
     let config = config::load(config)?;
     let (site, name) = site_of(&question.path)?;
     let subject = subject(&config, &question.who)?;
-    let request = Request { subject: &subject, site: &site, name: name.as_ref(), access: question.access };
+    let request = Request::new(&subject, &site, name.as_ref(), question.access);
     let is_guarded = is_guarded(&config, &site, &name);
     let decision = config.policy.decide(&request);
     let answer = Answer::of(&config, &request, &decision, is_guarded);

@@ -15,7 +15,7 @@ use super::programs::Programs;
 use super::raw::{RawFailure, RawFile, RawLog, RawProtect, Text, Texts};
 use super::{JsonTarget, Source, rules};
 use crate::model::{ArrivalAction, FailureAction, Mode, StartupNames, ViolationAction};
-use crate::policy::{PathGlob, Rule};
+use crate::policy::{NoRule, PathGlob, Pattern, Rule};
 
 /// The longest that a process may be kept waiting for a verdict.
 const MAX_BUDGET_MS: i64 = 10_000;
@@ -30,6 +30,7 @@ const ACTIONS: [(&str, FailureAction); 2] = [("deny", FailureAction::Deny), ("al
 pub(super) struct Layer {
     pub(super) include_default: Option<bool>,
     pub(super) mode: Option<Mode>,
+    pub(super) no_rule: Option<NoRule>,
     pub(super) sites: Option<Vec<String>>,
     pub(super) extra_sites: Vec<String>,
     pub(super) startup: Option<StartupNames>,
@@ -88,6 +89,7 @@ impl Layer {
     fn read(&mut self, raw: RawFile, programs: &Programs, faults: &mut Faults) {
         self.include_default = raw.include_default;
         self.mode = word(&raw.mode, "mode", &[("audit", Mode::Audit), ("enforce", Mode::Enforce)], faults);
+        self.no_rule = word(&raw.no_rule, "no_rule", &[("deny", NoRule::Deny), ("allow", NoRule::Allow)], faults);
         self.read_protect(&raw.protect, faults);
         self.read_failure(&raw.failure, faults);
         let violations = [("deny", ViolationAction::Deny), ("kill", ViolationAction::Kill)];
@@ -201,14 +203,28 @@ pub(super) fn word<T: Copy>(text: &Text, key: &str, words: &[(&str, T)], faults:
 
 /// The globs of a list that are valid; the others are reported.
 pub(super) fn globs(list: &Texts, key: &str, faults: &mut Faults) -> Vec<PathGlob> {
-    let mut globs = Vec::new();
+    compiled(list, key, faults, PathGlob::new)
+}
+
+/// The patterns of a list that are valid; the others are reported.
+pub(super) fn patterns(list: &Texts, key: &str, faults: &mut Faults) -> Vec<Pattern> {
+    compiled(list, key, faults, Pattern::new)
+}
+
+fn compiled<T, E: std::fmt::Display>(
+    list: &Texts,
+    key: &str,
+    faults: &mut Faults,
+    compile: impl Fn(&str) -> Result<T, E>,
+) -> Vec<T> {
+    let mut compiled = Vec::new();
     for text in list.iter().flat_map(Spanned::get_ref) {
-        match PathGlob::new(text.get_ref()) {
-            Ok(glob) => globs.push(glob),
+        match compile(text.get_ref()) {
+            Ok(one) => compiled.push(one),
             Err(error) => faults.add(&text.span(), format!("{key}: {:?} {error}", text.get_ref())),
         }
     }
-    globs
+    compiled
 }
 
 fn sites(list: &Texts, key: &str, faults: &mut Faults) -> Vec<String> {

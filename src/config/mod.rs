@@ -40,7 +40,7 @@ use sha2::{Digest as _, Sha256};
 use self::layer::{Layer, Parsed};
 use self::programs::Programs;
 use crate::model::{ArrivalAction, FailureAction, Mode, StartupNames, Verdict, ViolationAction};
-use crate::policy::{Policy, Rule, shadows};
+use crate::policy::{NoRule, Policy, Rule, shadows};
 
 /// What errors and records call the default policy.
 pub const BUILT_IN: &str = "built-in";
@@ -231,8 +231,14 @@ fn merge(mut layers: Vec<Layer>, sources: &[&Source]) -> Result<Config, Errors> 
     }
     let (policy, overridden) = merge_rules(&mut layers, &whole)?;
     let unset = |key: &str| whole(format!("{key} is not set: set it"));
+    let mode = latest(&layers, |layer| layer.mode).ok_or_else(|| unset("mode"))?;
+    let no_rule = latest(&layers, |layer| layer.no_rule).ok_or_else(|| unset("no_rule"))?;
+    let policy = policy.otherwise(no_rule);
+    if let Some(fault) = cannot_enforce(mode, &policy) {
+        return Err(whole(fault.to_owned()));
+    }
     Ok(Config {
-        mode: latest(&layers, |layer| layer.mode).ok_or_else(|| unset("mode"))?,
+        mode,
         protect: Protect {
             sites,
             startup: latest(&layers, |layer| layer.startup.clone()).ok_or_else(|| unset("protect.startup"))?,
@@ -264,6 +270,15 @@ fn merge(mut layers: Vec<Layer>, sources: &[&Source]) -> Result<Config, Errors> 
         sources: sources.iter().map(|source| source.name.clone()).collect(),
         generation: generation(sources),
     })
+}
+
+/// Why a policy cannot be used in a mode, if it cannot.
+#[must_use]
+pub fn cannot_enforce(mode: Mode, policy: &Policy) -> Option<&'static str> {
+    (mode == Mode::Enforce && policy.no_rule() == NoRule::Allow).then_some(
+        "with no_rule = \"allow\" whoever no rule names may write: such a policy only reports; set mode = \"audit\", or \
+         no_rule = \"deny\" and rules that allow",
+    )
 }
 
 /// What the last file that speaks about it says.

@@ -15,6 +15,7 @@ pub(super) type Texts = Option<Spanned<Vec<Spanned<String>>>>;
 pub(super) struct RawFile {
     pub(super) include_default: Option<bool>,
     pub(super) mode: Text,
+    pub(super) no_rule: Text,
     #[serde(default)]
     pub(super) protect: RawProtect,
     #[serde(default)]
@@ -91,6 +92,19 @@ pub(super) struct RawRule {
     pub(super) scope: Text,
     pub(super) sites: Texts,
     pub(super) file: Texts,
+    pub(super) path: Texts,
+    pub(super) extension: Texts,
+    pub(super) os: Texts,
     pub(super) access: Texts,
     pub(super) content: Option<Spanned<Value>>,
+    #[serde(default)]
+    pub(super) except: Vec<Spanned<RawExcept>>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawExcept {
+    pub(super) exe: Texts,
+    pub(super) path: Texts,
+    pub(super) file: Texts,
 }

@@ -6,7 +6,7 @@ use std::fmt::{self, Write as _};
 
 use super::{Config, JsonTarget};
 use crate::model::{ContentSet, Verdict};
-use crate::policy::{Rule, UidSet};
+use crate::policy::{Pattern, Rule, UidSet};
 
 impl Config {
     /// The effective policy, in TOML. It stands for itself: loaded alone, it gives the same policy again.
@@ -25,6 +25,7 @@ impl Config {
         }
         writeln!(out, "include_default = false")?;
         writeln!(out, "mode = {}", quoted(self.mode.as_str()))?;
+        writeln!(out, "no_rule = {}", quoted(self.policy.no_rule().as_str()))?;
 
         writeln!(out, "\n[protect]")?;
         list(out, "sites", self.protect.sites.iter().map(String::as_str))?;
@@ -62,7 +63,7 @@ impl Config {
 
         writeln!(out, "\n[state]\ndir = {}", quoted(&self.state_dir.to_string_lossy()))?;
 
-        writeln!(out, "\n# Rules, in the order in which they are asked; what none matches is denied.")?;
+        writeln!(out, "\n# Rules, in the order in which they are asked; no_rule answers what none matches.")?;
         for rule in self.policy.rules() {
             write_rule(out, rule)?;
         }
@@ -86,7 +87,7 @@ fn write_rule(out: &mut String, rule: &Rule) -> fmt::Result {
     };
     writeln!(out, "\n# {}\n[[{table}]]", rule.place.to_string().escape_debug())?;
     writeln!(out, "name = {}", quoted(&rule.name))?;
-    list(out, "exe", rule.exe.iter().map(|glob| glob.as_str()))?;
+    list(out, "exe", rule.exe.iter().map(Pattern::as_str))?;
     let command = rule.command.then_some("-c");
     list(out, "script", rule.script.iter().map(|glob| glob.as_str()).chain(command))?;
     list(out, "module", rule.module.iter().map(String::as_str))?;
@@ -105,7 +106,10 @@ fn write_rule(out: &mut String, rule: &Rule) -> fmt::Result {
     writeln!(out, "scope = {}", quoted(rule.scope.as_str()))?;
     list(out, "sites", rule.sites.iter().map(|glob| glob.as_str()))?;
     list(out, "file", rule.file.iter().map(String::as_str))?;
-    let access: Vec<String> = rule.access.iter().map(|access| quoted(access.as_str())).collect();
+    list(out, "path", rule.path.iter().map(Pattern::as_str))?;
+    list(out, "extension", rule.extension.iter().map(String::as_str))?;
+    list(out, "os", rule.os.iter().map(|os| os.as_str()))?;
+    let access: Vec<String> = rule.access.words().map(quoted).collect();
     writeln!(out, "access = [{}]", access.join(", "))?;
     if rule.verdict == Verdict::Allow && rule.access.brings_content() {
         if rule.content == ContentSet::ANY {
@@ -114,6 +118,12 @@ fn write_rule(out: &mut String, rule: &Rule) -> fmt::Result {
             let content: Vec<String> = rule.content.iter().map(|class| quoted(class.as_str())).collect();
             writeln!(out, "content = [{}]", content.join(", "))?;
         }
+    }
+    for except in &rule.except {
+        writeln!(out, "[[{table}.except]]")?;
+        list(out, "exe", except.exe.iter().map(Pattern::as_str))?;
+        list(out, "path", except.path.iter().map(Pattern::as_str))?;
+        list(out, "file", except.file.iter().map(String::as_str))?;
     }
     Ok(())
 }

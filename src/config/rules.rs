@@ -11,11 +11,11 @@ use std::sync::Arc;
 use toml::{Spanned, Value};
 
 use super::error::Faults;
-use super::layer::{globs, word};
+use super::layer::{globs, patterns, word};
 use super::programs::Programs;
-use super::raw::{RawRule, Texts};
-use crate::model::{Access, ContentClass, ContentSet, Verdict};
-use crate::policy::{AccessSet, Environment, Owner, Place, Rule, Scope, UidSet};
+use super::raw::{RawExcept, RawRule, Texts};
+use crate::model::{Access, ContentClass, ContentSet, Os, Verdict};
+use crate::policy::{AccessSet, Environment, Except, Owner, Pattern, Place, Rule, Scope, UidSet};
 
 /// Longest name of a rule; it stands in every record.
 const MAX_NAME: usize = 100;
@@ -59,11 +59,12 @@ pub(super) fn compile(kind: Kind, programs: &Programs, faults: &mut Faults) -> O
         ("parent", &raw.parent),
         ("sites", &raw.sites),
         ("file", &raw.file),
+        ("path", &raw.path),
+        ("extension", &raw.extension),
+        ("os", &raw.os),
     ];
     for (key, list) in lists {
-        if let Some(list) = list.as_ref().filter(|list| list.get_ref().is_empty()) {
-            faults.add(&list.span(), format!("{key} is empty: name something, or leave the key out for no limit"));
-        }
+        refuse_empty(key, list, faults);
     }
     let names_program = raw.script.is_some() || raw.module.is_some() || command.is_some();
     let scopes = [("same-environment", Scope::SameEnvironment), ("any", Scope::Any)];
@@ -76,7 +77,7 @@ pub(super) fn compile(kind: Kind, programs: &Programs, faults: &mut Faults) -> O
     let mut rule = Rule {
         name: name?.into(),
         verdict,
-        exe: globs(&raw.exe, "exe", faults),
+        exe: patterns(&raw.exe, "exe", faults),
         script: globs(&raw.script, "script", faults),
         module: modules(&raw.module, faults),
         command: command.is_some(),
@@ -85,6 +86,10 @@ pub(super) fn compile(kind: Kind, programs: &Programs, faults: &mut Faults) -> O
         scope,
         sites: globs(&raw.sites, "sites", faults),
         file: names(&raw.file, faults),
+        path: patterns(&raw.path, "path", faults),
+        extension: extensions(&raw.extension, faults),
+        os: systems(&raw.os, faults),
+        except: Vec::new(),
         owner: word(&raw.owner, "owner", &OWNERS, faults).unwrap_or(Owner::User),
         environment: word(&raw.environment, "environment", &ENVIRONMENTS, faults).unwrap_or(Environment::CleanForUsers),
         containers: raw.containers.unwrap_or(false),
@@ -102,6 +107,10 @@ pub(super) fn compile(kind: Kind, programs: &Programs, faults: &mut Faults) -> O
         Verdict::Allow => {
             refuse_everybody(&rule, &raw, &span, faults);
             refuse_blind_scope(&rule, &span, faults);
+            if let Some(except) = raw.except.first() {
+                let message = "except is for deny rules: write a deny rule before this one for what it shall not allow";
+                faults.add(&except.span(), message);
+            }
             rule.content = content(&rule, raw.content.as_ref(), &span, faults);
         }
         Verdict::Deny => {
@@ -114,6 +123,7 @@ pub(super) fn compile(kind: Kind, programs: &Programs, faults: &mut Faults) -> O
             if let Some(content) = &raw.content {
                 faults.add(&content.span(), "content limits what an allow rule lets in: leave it out of a deny rule");
             }
+            rule.except = raw.except.into_iter().map(|except| exception(except, programs, faults)).collect();
         }
     }
     Some(rule)
@@ -132,6 +142,55 @@ fn name(raw: &RawRule, span: &Range<usize>, faults: &mut Faults) -> Option<Strin
         );
     }
     Some(text.clone())
+}
+
+fn refuse_empty(key: &str, list: &Texts, faults: &mut Faults) {
+    if let Some(list) = list.as_ref().filter(|list| list.get_ref().is_empty()) {
+        faults.add(&list.span(), format!("{key} is empty: name something, or leave the key out for no limit"));
+    }
+}
+
+fn exception(raw: Spanned<RawExcept>, programs: &Programs, faults: &mut Faults) -> Except {
+    let span = raw.span();
+    let raw = raw.into_inner();
+    let exe = programs.expand(raw.exe, faults);
+    let lists = [("exe", &exe), ("path", &raw.path), ("file", &raw.file)];
+    for (key, list) in lists {
+        refuse_empty(key, list, faults);
+    }
+    if lists.iter().all(|(_, list)| list.is_none()) {
+        faults.add(&span, "except names nothing, the rule would never match: add exe, path or file");
+    }
+    Except {
+        exe: patterns(&exe, "exe", faults),
+        path: patterns(&raw.path, "path", faults),
+        file: names(&raw.file, faults),
+    }
+}
+
+/// Extensions, without the dot.
+fn extensions(list: &Texts, faults: &mut Faults) -> Vec<String> {
+    for extension in list.iter().flat_map(Spanned::get_ref) {
+        if extension.get_ref().is_empty() || extension.get_ref().contains(['.', '/', '*']) {
+            let message = format!("extension: {:?} is none: write it without a dot, \"pth\"", extension.get_ref());
+            faults.add(&extension.span(), message);
+        }
+    }
+    words(list).map(str::to_owned).collect()
+}
+
+fn systems(list: &Texts, faults: &mut Faults) -> Vec<Os> {
+    let mut systems = Vec::new();
+    for word in list.iter().flat_map(Spanned::get_ref) {
+        match Os::ALL.into_iter().find(|os| os.as_str() == word.get_ref()) {
+            Some(os) => systems.push(os),
+            None => {
+                let known = Os::ALL.map(|os| format!("{:?}", os.as_str())).join(", ");
+                faults.add(&word.span(), format!("os: {:?} is not one of {known}", word.get_ref()));
+            }
+        }
+    }
+    systems
 }
 
 /// Takes `-c` out of the list of scripts: it is no file. Where it stood.
@@ -178,10 +237,12 @@ fn access(list: &Texts, rule: &Range<usize>, faults: &mut Faults) -> Option<Acce
             "list" | "delete" => {
                 faults.add(&word.span(), format!("access: no rule decides about {:?}: leave it out", word.get_ref()))
             }
+            AccessSet::CREATE_WORD => set = set.and(AccessSet::CREATE),
             text => match AccessSet::RULED.into_iter().find(|access| access.as_str() == text) {
                 Some(access) => set = set.with(access),
                 None => {
-                    let known = AccessSet::RULED.map(|access| format!("{:?}", access.as_str())).join(", ");
+                    let words = AccessSet::RULED.map(Access::as_str).into_iter().chain([AccessSet::CREATE_WORD]);
+                    let known = words.map(|word| format!("{word:?}")).collect::<Vec<_>>().join(", ");
                     faults.add(&word.span(), format!("access: {text:?} is not one of {known}"));
                 }
             },
@@ -241,7 +302,13 @@ fn refuse_everybody(rule: &Rule, raw: &RawRule, span: &Range<usize>, faults: &mu
         );
         return;
     };
-    if let Some(glob) = rule.exe.iter().find(|glob| glob.may_name_interpreter()) {
+    if let Some(text) = rule.exe.iter().find(|pattern| pattern.glob().is_none()) {
+        // Which programs it stands for must be known while the guard runs.
+        let message =
+            format!("allow rule {:?}: {:?} is no glob: name the programs themselves", rule.name, text.as_str());
+        faults.add(&exe.span(), message);
+    }
+    if let Some(glob) = rule.exe.iter().filter_map(Pattern::glob).find(|glob| glob.may_name_interpreter()) {
         let span =
             exe.get_ref().iter().find(|text| text.get_ref() == glob.as_str()).map_or_else(|| exe.span(), Spanned::span);
         if rule.access.contains(Access::Read) {

@@ -73,6 +73,9 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
+    /// The policy cannot be enforced.
+    #[error("{0}")]
+    OnlyReports(&'static str),
     /// A glob of the policy.
     #[error("protect.sites, protect.discover_except: {0}")]
     Glob(#[from] glob::PatternError),
@@ -89,6 +92,9 @@ fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
 pub fn run(config_file: Option<&Path>, mode: Option<Mode>) -> Result<(), StartError> {
     let mut config = config::load(config_file)?;
     config.mode = mode.unwrap_or(config.mode);
+    if let Some(why) = config::cannot_enforce(config.mode, &config.policy) {
+        return Err(StartError::OnlyReports(why));
+    }
     privileges::check(config.on_violation)?;
     privileges::raise_descriptor_limit();
     privileges::prefer();

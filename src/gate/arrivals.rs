@@ -238,7 +238,7 @@ impl Guard {
                 Decision { verdict: Verdict::Deny, rule: None, reason: Reason::SpecialFile }
             }
             Ok(Known { subject, .. }) => {
-                let request = Request { subject, site: &site.guarded.facts, name, access: newcomer.access };
+                let request = Request::new(subject, &site.guarded.facts, name, newcomer.access);
                 self.parts.policy.decide(&request)
             }
             Err(_) => self.unresolved_newcomer(),

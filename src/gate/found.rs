@@ -46,7 +46,7 @@ impl Guard {
         if known.subject.uids.effective != file.uid() {
             return None;
         }
-        let request = Request { subject: &known.subject, site: &site.guarded.facts, name, access: Access::Write };
+        let request = Request::new(&known.subject, &site.guarded.facts, name, Access::Write);
         let decision = self.parts.policy.decide(&request);
         if decision.verdict != Verdict::Allow {
             return None;

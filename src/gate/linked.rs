@@ -163,7 +163,7 @@ impl Guard {
         let decision = match &known {
             Ok(known) => {
                 let access = Access::Rename;
-                let request = Request { subject: &known.subject, site: &site.guarded.facts, name, access };
+                let request = Request::new(&known.subject, &site.guarded.facts, name, access);
                 self.parts.policy.decide(&request)
             }
             Err(_) => self.unresolved_newcomer(),

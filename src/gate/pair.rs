@@ -40,7 +40,7 @@ impl Guard {
     fn may_remove(&self, site: &SiteDir, name: &OsStr, author: &Author) -> bool {
         let Ok(known) = self.author(author) else { return false };
         [Access::Write, Access::Rename].into_iter().any(|access| {
-            let request = Request { subject: &known.subject, site: &site.guarded.facts, name, access };
+            let request = Request::new(&known.subject, &site.guarded.facts, name, access);
             self.parts.policy.decide(&request).verdict == Verdict::Allow
         })
     }

@@ -115,7 +115,7 @@ impl Guard {
             }
             return self.fail(waiting, Access::Write, Failure::Unresolved);
         };
-        let decision = self.may_write(&subject, &places);
+        let decision = self.may_write(&subject, &places, created);
         match (decision.verdict, self.parts.mode) {
             (Verdict::Allow, _) => {
                 let truncates = intent == Intent::Write { truncate: true };
@@ -177,12 +177,12 @@ impl Guard {
     }
 
     /// A file with several names is written under all of them, so every one's directory must permit it.
-    fn may_write(&self, subject: &Subject, places: &[Place]) -> Decision {
+    fn may_write(&self, subject: &Subject, places: &[Place], creates: bool) -> Decision {
         let mut last = Decision { verdict: Verdict::Deny, rule: None, reason: Reason::NoRule };
         for (site, name) in places {
             let Some(site) = self.parts.watch.sites.get(*site) else { continue };
-            last =
-                self.parts.policy.decide(&Request { subject, site: &site.guarded.facts, name, access: Access::Write });
+            let request = Request::new(subject, &site.guarded.facts, name, Access::Write).creating(creates);
+            last = self.parts.policy.decide(&request);
             if last.verdict == Verdict::Deny {
                 break;
             }
@@ -324,7 +324,7 @@ impl Guard {
             .iter()
             .filter_map(|(site, name)| {
                 let site = self.parts.watch.sites.get(*site)?;
-                let request = Request { subject: &subject, site: &site.guarded.facts, name, access: Access::Read };
+                let request = Request::new(&subject, &site.guarded.facts, name, Access::Read);
                 Some(self.parts.policy.decide(&request))
             })
             .find(|decision| decision.reason == Reason::Rule)

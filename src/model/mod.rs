@@ -116,4 +116,59 @@ pub struct Request<'a> {
     pub name: &'a OsStr,
     /// What is asked for.
     pub access: Access,
+    /// Whether a write makes a file that was not there.
+    pub creates: bool,
+    /// What was recorded of it, if it is not asked by a process that waits.
+    pub recorded: Option<&'a Recorded>,
+}
+
+impl<'a> Request<'a> {
+    /// What a process on this machine asks for.
+    #[must_use]
+    pub fn new(subject: &'a Subject, site: &'a Site, name: &'a OsStr, access: Access) -> Self {
+        Request { subject, site, name, access, creates: false, recorded: None }
+    }
+
+    /// The same, for a write that makes the file.
+    #[must_use]
+    pub fn creating(self, creates: bool) -> Self {
+        Request { creates, ..self }
+    }
+}
+
+/// What a record of another host says beside who, where and what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// The operating system, if the record tells.
+    pub os: Option<Os>,
+    /// The file's path as that host writes it.
+    pub path: String,
+    /// The file's extension, if the record tells.
+    pub extension: Option<String>,
+}
+
+/// An operating system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Os {
+    /// Linux, the only one that is guarded.
+    Linux,
+    /// macOS.
+    MacOs,
+    /// Windows.
+    Windows,
+}
+
+impl Os {
+    /// Every one.
+    pub const ALL: [Os; 3] = [Os::Linux, Os::MacOs, Os::Windows];
+
+    /// The word used in policy files and records.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Os::Linux => "linux",
+            Os::MacOs => "macos",
+            Os::Windows => "windows",
+        }
+    }
 }

@@ -13,6 +13,12 @@ impl AccessSet {
     /// `delete` is only recorded, `list` is never a question of who.
     pub const RULED: [Access; 5] = [Access::Read, Access::Write, Access::Rename, Access::Link, Access::Symlink];
 
+    /// The word for [`AccessSet::CREATE`].
+    pub const CREATE_WORD: &str = "create";
+
+    /// A write that makes a file; `write` is that, and writing to one that is there.
+    pub const CREATE: AccessSet = AccessSet(1 << 7);
+
     /// No access.
     pub const EMPTY: AccessSet = AccessSet(0);
 
@@ -20,6 +26,18 @@ impl AccessSet {
     #[must_use]
     pub fn with(self, access: Access) -> Self {
         AccessSet(self.0 | AccessSet::bit(access))
+    }
+
+    /// The set with all of another one added.
+    #[must_use]
+    pub fn and(self, other: AccessSet) -> Self {
+        AccessSet(self.0 | other.0)
+    }
+
+    /// Whether what is asked for is in the set; `creates` says that a write makes the file.
+    #[must_use]
+    pub fn holds(self, access: Access, creates: bool) -> bool {
+        self.contains(access) || (access == Access::Write && creates && self.covers(AccessSet::CREATE))
     }
 
     /// Whether `access` is in the set.
@@ -31,16 +49,21 @@ impl AccessSet {
     /// Whether the set has one of the accesses that bring content under a startup name.
     #[must_use]
     pub fn brings_content(self) -> bool {
-        [Access::Write, Access::Rename, Access::Link, Access::Symlink].into_iter().any(|access| self.contains(access))
+        let brought = [Access::Write, Access::Rename, Access::Link, Access::Symlink];
+        brought.into_iter().any(|access| self.holds(access, true))
     }
 
-    /// The accesses in the set that a rule can speak about.
-    pub fn iter(self) -> impl Iterator<Item = Access> {
-        AccessSet::RULED.into_iter().filter(move |access| self.contains(*access))
+    /// The words of what is in the set.
+    pub fn words(self) -> impl Iterator<Item = &'static str> {
+        let create = (self.0 & AccessSet::CREATE.0 != 0).then_some(AccessSet::CREATE_WORD);
+        let ruled = AccessSet::RULED.into_iter().filter(move |access| self.contains(*access));
+        ruled.map(Access::as_str).chain(create)
     }
 
+    /// Whether all of another set is in this one.
     pub(super) fn covers(self, other: AccessSet) -> bool {
-        other.0 & !self.0 == 0
+        let create = if self.contains(Access::Write) { AccessSet::CREATE.0 } else { 0 };
+        other.0 & !(self.0 | create) == 0
     }
 
     fn bit(access: Access) -> u8 {
@@ -50,9 +73,8 @@ impl AccessSet {
             Access::Rename => 1 << 2,
             Access::Link => 1 << 3,
             Access::Symlink => 1 << 4,
-            Access::Special => 1 << 5,
-            Access::Delete => 1 << 6,
-            Access::List => 1 << 7,
+            // No rule decides about these.
+            Access::Special | Access::Delete | Access::List => 0,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{Mismatch, PathGlob, Rule, UidSet};
+use super::{Mismatch, PathGlob, Pattern, Rule, UidSet};
 use crate::model::{Distrust, Program, Request, Script, Subject, Writers};
 
 /// How many entries of a list are shown.
@@ -15,6 +15,10 @@ impl Mismatch {
         match self {
             Mismatch::Access => "access",
             Mismatch::File => "file",
+            Mismatch::Path => "path",
+            Mismatch::Extension => "extension",
+            Mismatch::Os => "os",
+            Mismatch::Excepted => "except",
             Mismatch::Uid => "uid",
             Mismatch::Exe => "exe",
             Mismatch::Script => "script",
@@ -31,10 +35,17 @@ impl Mismatch {
         let subject = request.subject;
         match self {
             Mismatch::Access => {
-                let accesses: Vec<&str> = rule.access.iter().map(|access| access.as_str()).collect();
+                let accesses: Vec<&str> = rule.access.words().collect();
                 format!("it is about {}", accesses.join(", "))
             }
             Mismatch::File => format!("it is about files called {}", rule.file.join(", ")),
+            Mismatch::Path => format!("the file is none of {}", some(&rule.path, Pattern::as_str)),
+            Mismatch::Extension => format!("it is about files with the extension {}", rule.extension.join(", ")),
+            Mismatch::Os => {
+                let systems: Vec<&str> = rule.os.iter().map(|os| os.as_str()).collect();
+                format!("it is about {}", systems.join(", "))
+            }
+            Mismatch::Excepted => "one of its exceptions holds".to_owned(),
             Mismatch::Uid => match &rule.uid {
                 UidSet::Any => "it is about everybody".to_owned(),
                 UidSet::Only(uids) => {
@@ -42,7 +53,7 @@ impl Mismatch {
                     format!("it is about uid {}, not {}", uids.join(", "), subject.uids.effective)
                 }
             },
-            Mismatch::Exe => format!("the executable is none of {}", some(&rule.exe)),
+            Mismatch::Exe => format!("the executable is none of {}", some(&rule.exe, Pattern::as_str)),
             Mismatch::Script => {
                 let modules = rule.module.iter().map(|module| format!("-m {module}"));
                 let scripts = rule.script.iter().map(|glob| glob.as_str().to_owned());
@@ -52,7 +63,7 @@ impl Mismatch {
                 let runs = runs.map_or_else(|| "nothing named".to_owned(), |script| script.to_string_lossy().into());
                 format!("it runs {runs}, not one of {}", shortened(&wanted))
             }
-            Mismatch::Sites => format!("the directory is none of {}", some(&rule.sites)),
+            Mismatch::Sites => format!("the directory is none of {}", some(&rule.sites, PathGlob::as_str)),
             Mismatch::Scope => {
                 let environment = subject.environment.as_deref();
                 let environment =
@@ -108,9 +119,9 @@ fn who(file: &Program) -> Option<String> {
     }
 }
 
-fn some(globs: &[PathGlob]) -> String {
-    let globs: Vec<String> = globs.iter().map(|glob| glob.as_str().to_owned()).collect();
-    shortened(&globs)
+fn some<T>(list: &[T], text: impl Fn(&T) -> &str) -> String {
+    let list: Vec<String> = list.iter().map(|one| text(one).to_owned()).collect();
+    shortened(&list)
 }
 
 fn shortened(list: &[String]) -> String {

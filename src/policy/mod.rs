@@ -6,9 +6,10 @@
 //!
 //! ```text
 //! special file ──▶ deny        whatever the rules say
-//! rule 1, 2, 3 … ──▶ its verdict   access, file, uid, exe, script or module, sites, scope, parent must all match;
+//! rule 1, 2, 3 … ──▶ its verdict   access, file, extension, path, os, uid, exe, script or module, sites, scope, parent
+//!                                  must all match, for a deny rule none of its exceptions;
 //!                                  for an allow rule the process must also be what it seems to be
-//! none ──▶ deny
+//! none ──▶ deny, or `no_rule` of a policy that only reports
 //! ```
 
 #![forbid(unsafe_code)]
@@ -16,6 +17,9 @@
 mod access;
 mod explain;
 mod glob;
+mod pattern;
+#[cfg(test)]
+mod reporting_tests;
 mod rule;
 mod shadow;
 #[cfg(test)]
@@ -24,7 +28,8 @@ mod trust;
 
 pub use self::access::AccessSet;
 pub use self::glob::{GlobError, PathGlob};
-pub use self::rule::{Mismatch, Place, Rule, Scope, UidSet};
+pub use self::pattern::{Pattern, PatternError};
+pub use self::rule::{Except, Mismatch, Place, Rule, Scope, UidSet};
 pub use self::shadow::{Shadow, shadows};
 pub use self::trust::{Environment, Owner};
 
@@ -37,13 +42,53 @@ use crate::model::{Access, ContentSet, Decision, Reason, Request, Verdict};
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
     rules: Vec<Rule>,
+    no_rule: NoRule,
+}
+
+/// What is answered where no rule matches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoRule {
+    /// Deny: who is not named is not let in.
+    Deny,
+    /// Allow: what deny rules name is reported, nothing else. Such a policy protects nobody and cannot be enforced.
+    Allow,
+}
+
+impl NoRule {
+    /// The word used in policy files.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            NoRule::Deny => "deny",
+            NoRule::Allow => "allow",
+        }
+    }
+
+    fn verdict(self) -> Verdict {
+        match self {
+            NoRule::Deny => Verdict::Deny,
+            NoRule::Allow => Verdict::Allow,
+        }
+    }
 }
 
 impl Policy {
     /// A policy of these rules; the first that matches decides.
     #[must_use]
     pub fn new(rules: Vec<Rule>) -> Self {
-        Policy { rules }
+        Policy { rules, no_rule: NoRule::Deny }
+    }
+
+    /// The same rules, with another answer where none matches.
+    #[must_use]
+    pub fn otherwise(self, no_rule: NoRule) -> Self {
+        Policy { no_rule, ..self }
+    }
+
+    /// What is answered where no rule matches.
+    #[must_use]
+    pub fn no_rule(&self) -> NoRule {
+        self.no_rule
     }
 
     /// The rules, in the order in which they are asked.
@@ -55,13 +100,22 @@ impl Policy {
     /// The globs of all executables that rules name.
     #[must_use]
     pub fn executables(&self) -> Vec<String> {
-        self.rules.iter().flat_map(|rule| &rule.exe).map(|glob| glob.as_str().to_owned()).collect()
+        self.rules
+            .iter()
+            .flat_map(|rule| &rule.exe)
+            .filter_map(Pattern::glob)
+            .map(|glob| glob.as_str().to_owned())
+            .collect()
     }
 
-    /// What a rule lets its writers bring; nothing, if there is no such rule.
+    /// What a rule lets its writers bring. Of those whom no rule names: nothing, unless they are let in all the same.
     #[must_use]
     pub fn content_of(&self, rule: &str) -> ContentSet {
-        self.rules.iter().find(|known| &*known.name == rule).map_or(ContentSet::EMPTY, |rule| rule.content)
+        let unnamed = match self.no_rule {
+            NoRule::Deny => ContentSet::EMPTY,
+            NoRule::Allow => ContentSet::ANY,
+        };
+        self.rules.iter().find(|known| &*known.name == rule).map_or(unnamed, |rule| rule.content)
     }
 
     /// Whether some rule asks what started a process.
@@ -77,13 +131,13 @@ impl Policy {
         self.rules.iter().map(move |rule| (rule, rule.check(&request, &paths, &self.rules).err()))
     }
 
-    /// Decides. What no rule speaks about is denied, and so is every special file; deleting and listing are not
-    /// for rules to allow, who asks for them gets the answer "no rule".
+    /// Decides. What no rule speaks about is denied, and so is every special file, unless the policy only reports; deleting
+    /// and listing are not for rules to allow, who asks for them gets the answer "no rule".
     pub fn decide(&self, request: &Request<'_>) -> Decision {
-        if request.access == Access::Special {
+        if request.access == Access::Special && self.no_rule == NoRule::Deny {
             return Decision { verdict: Verdict::Deny, rule: None, reason: Reason::SpecialFile };
         }
-        let mut decision = Decision { verdict: Verdict::Deny, rule: None, reason: Reason::NoRule };
+        let mut decision = Decision { verdict: self.no_rule.verdict(), rule: None, reason: Reason::NoRule };
         for (rule, mismatch) in self.checked(request) {
             let name = || Some(Arc::clone(&rule.name));
             match mismatch {

@@ -2,12 +2,13 @@
 
 #![forbid(unsafe_code)]
 
+use std::borrow::Cow;
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{AccessSet, Environment, Owner, PathGlob};
-use crate::model::{ContentSet, Distrust, Program, Request, Script, Site, Subject, Verdict};
+use super::{AccessSet, Environment, Owner, PathGlob, Pattern};
+use crate::model::{ContentSet, Distrust, Os, Program, Request, Script, Site, Subject, Verdict};
 
 /// The prefixes whose interpreters and site directories form one environment: Debian's pip of `/usr/bin` installs
 /// into `/usr/local/lib`. Without a merged /usr some of it lies directly below the root.
@@ -20,8 +21,8 @@ pub struct Rule {
     pub name: Arc<str>,
     /// What it answers.
     pub verdict: Verdict,
-    /// Programs; empty is any.
-    pub exe: Vec<PathGlob>,
+    /// Programs; empty is any. What is not known is none.
+    pub exe: Vec<Pattern>,
     /// Scripts that an interpreter runs. With `module` empty and `command` not set, too: no condition.
     pub script: Vec<PathGlob>,
     /// Modules that an interpreter runs with `-m`.
@@ -38,6 +39,14 @@ pub struct Rule {
     pub sites: Vec<PathGlob>,
     /// Names of startup files; empty is any.
     pub file: Vec<String>,
+    /// Whole paths of startup files; empty is any.
+    pub path: Vec<Pattern>,
+    /// Extensions of startup files, whatever their case; empty is any.
+    pub extension: Vec<String>,
+    /// Operating systems, which matters for what was recorded elsewhere; empty is any.
+    pub os: Vec<Os>,
+    /// What a deny rule does not speak about.
+    pub except: Vec<Except>,
     /// Whose the program must be.
     pub owner: Owner,
     /// Whether variables that bring other code into the program are looked for.
@@ -51,6 +60,27 @@ pub struct Rule {
     pub content: ContentSet,
     /// Where the rule is written.
     pub place: Place,
+}
+
+/// What a deny rule does not speak about: all conditions must hold; within a list one entry is enough. What cannot be
+/// compared is no exception.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Except {
+    /// Programs; empty is any.
+    pub exe: Vec<Pattern>,
+    /// Whole paths; empty is any.
+    pub path: Vec<Pattern>,
+    /// Names; empty is any.
+    pub file: Vec<String>,
+}
+
+impl Except {
+    fn holds(&self, request: &Request<'_>, paths: &Paths<'_>) -> bool {
+        let is_yes = |fit| matches!(fit, Fit::Yes);
+        is_yes(paths.exe.fit(&self.exe, false))
+            && is_yes(fit(&self.path, || full_path(request)))
+            && (self.file.is_empty() || self.file.iter().any(|name| request.name == name.as_str()))
+    }
 }
 
 /// A file and a line in it.
@@ -156,6 +186,14 @@ pub enum Mismatch {
     Access,
     /// The startup file's name.
     File,
+    /// The startup file's path.
+    Path,
+    /// The startup file's extension.
+    Extension,
+    /// The operating system.
+    Os,
+    /// An exception of the rule holds.
+    Excepted,
     /// The effective user.
     Uid,
     /// The executable.
@@ -179,15 +217,36 @@ struct Names<'a> {
     seen_as: Option<&'a str>,
 }
 
+/// What a list of a policy holds a path against.
+trait Matches {
+    fn matches(&self, path: &str) -> bool;
+}
+
+impl Matches for PathGlob {
+    fn matches(&self, path: &str) -> bool {
+        PathGlob::matches(self, path)
+    }
+}
+
+impl Matches for Pattern {
+    fn matches(&self, path: &str) -> bool {
+        Pattern::matches(self, path)
+    }
+}
+
 impl<'a> Names<'a> {
     fn of(program: &'a Program) -> Self {
         Names { path: program.path.to_str(), seen_as: program.seen_as.as_deref().and_then(Path::to_str) }
     }
 
-    fn fit(self, globs: &[PathGlob], containers: bool) -> Fit {
-        let outside = fit(globs, self.path);
+    fn fit(self, globs: &[impl Matches], containers: bool) -> Fit {
+        // Only a record can be silent about the program.
+        if self.path == Some("") {
+            return if globs.is_empty() { Fit::Yes } else { Fit::No };
+        }
+        let outside = fit(globs, || self.path);
         if matches!(outside, Fit::No) && containers && self.seen_as.is_some() {
-            return fit(globs, self.seen_as);
+            return fit(globs, || self.seen_as);
         }
         outside
     }
@@ -218,16 +277,35 @@ impl Rule {
     ///
     /// A deny rule takes every process for what it seems to be, an allow rule only one that cannot be another.
     pub(super) fn check(&self, request: &Request<'_>, paths: &Paths<'_>, rules: &[Rule]) -> Result<(), Mismatch> {
-        require(self.access.contains(request.access), Mismatch::Access)?;
+        require(self.access.holds(request.access, request.creates), Mismatch::Access)?;
         let named = |name: &String| request.name == name.as_str();
         require(self.file.is_empty() || self.file.iter().any(named), Mismatch::File)?;
+        self.speaks_about(request)?;
         self.names(request, paths)?;
-        require(self.holds(fit(&self.sites, paths.site)), Mismatch::Sites)?;
+        require(self.holds(fit(&self.sites, || paths.site)), Mismatch::Sites)?;
         require(self.scope.holds(request.subject, request.site), Mismatch::Scope)?;
         require(self.parent.is_empty() || self.has_parent(request, rules), Mismatch::Parent)?;
+        require(!self.except.iter().any(|except| except.holds(request, paths)), Mismatch::Excepted)?;
         match self.verdict {
             Verdict::Allow => self.trusts(request),
             Verdict::Deny => Ok(()),
+        }
+    }
+
+    /// Whether it speaks about such files.
+    fn speaks_about(&self, request: &Request<'_>) -> Result<(), Mismatch> {
+        let os = request.recorded.map_or(Some(Os::Linux), |recorded| recorded.os);
+        require(self.os.is_empty() || os.is_some_and(|os| self.os.contains(&os)), Mismatch::Os)?;
+        require(self.extension.is_empty() || self.has_extension(request), Mismatch::Extension)?;
+        require(self.holds(fit(&self.path, || full_path(request))), Mismatch::Path)
+    }
+
+    fn has_extension(&self, request: &Request<'_>) -> bool {
+        let is_it = |extension: &str| self.extension.iter().any(|known| known.eq_ignore_ascii_case(extension));
+        match request.recorded {
+            Some(recorded) => recorded.extension.as_deref().is_some_and(is_it),
+            // As in records: `.pth` has one.
+            None => request.name.to_string_lossy().rsplit_once('.').is_some_and(|(_, extension)| is_it(extension)),
         }
     }
 
@@ -302,11 +380,22 @@ fn require(holds: bool, otherwise: Mismatch) -> Result<(), Mismatch> {
     if holds { Ok(()) } else { Err(otherwise) }
 }
 
-fn fit(globs: &[PathGlob], path: Option<&str>) -> Fit {
-    match path {
-        _ if globs.is_empty() => Fit::Yes,
+/// The path is put together only where somebody asks for it.
+fn fit<P: AsRef<str>>(globs: &[impl Matches], path: impl FnOnce() -> Option<P>) -> Fit {
+    if globs.is_empty() {
+        return Fit::Yes;
+    }
+    match path() {
         None => Fit::Unknown,
-        Some(path) if globs.iter().any(|glob| glob.matches(path)) => Fit::Yes,
+        Some(path) if globs.iter().any(|glob| glob.matches(path.as_ref())) => Fit::Yes,
         Some(_) => Fit::No,
+    }
+}
+
+/// The startup file's path, as the host on which it lies writes it.
+fn full_path<'a>(request: &Request<'a>) -> Option<Cow<'a, str>> {
+    match request.recorded {
+        Some(recorded) => Some(Cow::Borrowed(&recorded.path)),
+        None => Some(Cow::Owned(request.site.path.join(request.name).to_str()?.to_owned())),
     }
 }

@@ -2,7 +2,7 @@
 
 #![forbid(unsafe_code)]
 
-use super::{PathGlob, Rule, Scope};
+use super::{PathGlob, Pattern, Rule, Scope};
 use crate::model::Verdict;
 
 /// A rule and the earlier one that covers it, by position.
@@ -32,10 +32,14 @@ fn covers(wide: &Rule, narrow: &Rule) -> bool {
     wide.access.covers(narrow.access)
         && wide.uid.covers(&narrow.uid)
         && (wide.scope == Scope::Any || wide.scope == narrow.scope)
-        && globs_cover(&wide.exe, &narrow.exe)
+        && list_covers(&wide.exe, &narrow.exe, Pattern::covers)
+        && list_covers(&wide.path, &narrow.path, Pattern::covers)
         && programs_cover(wide, narrow)
-        && globs_cover(&wide.sites, &narrow.sites)
+        && list_covers(&wide.sites, &narrow.sites, PathGlob::covers)
         && words_cover(&wide.file, &narrow.file)
+        && words_cover(&wide.extension, &narrow.extension)
+        && words_cover(&wide.os, &narrow.os)
+        && wide.except.iter().all(|except| narrow.except.contains(except))
         && words_cover(&wide.parent, &narrow.parent)
         && (wide.containers || !narrow.containers)
         && trust_covers(wide, narrow)
@@ -56,8 +60,8 @@ fn words_cover<T: PartialEq>(wide: &[T], narrow: &[T]) -> bool {
 }
 
 /// An empty list is no condition.
-fn globs_cover(wide: &[PathGlob], narrow: &[PathGlob]) -> bool {
-    wide.is_empty() || (!narrow.is_empty() && each_covered(wide, narrow))
+fn list_covers<T>(wide: &[T], narrow: &[T], covers: impl Fn(&T, &T) -> bool) -> bool {
+    wide.is_empty() || (!narrow.is_empty() && each_covered(wide, narrow, covers))
 }
 
 /// Scripts and modules are one condition: either satisfies it.
@@ -65,11 +69,11 @@ fn programs_cover(wide: &Rule, narrow: &Rule) -> bool {
     let unconditional = |rule: &Rule| rule.script.is_empty() && rule.module.is_empty() && !rule.command;
     unconditional(wide)
         || (!unconditional(narrow)
-            && each_covered(&wide.script, &narrow.script)
+            && each_covered(&wide.script, &narrow.script, PathGlob::covers)
             && narrow.module.iter().all(|module| wide.module.contains(module))
             && (wide.command || !narrow.command))
 }
 
-fn each_covered(wide: &[PathGlob], narrow: &[PathGlob]) -> bool {
-    narrow.iter().all(|glob| wide.iter().any(|candidate| candidate.covers(glob)))
+fn each_covered<T>(wide: &[T], narrow: &[T], covers: impl Fn(&T, &T) -> bool) -> bool {
+    narrow.iter().all(|one| wide.iter().any(|candidate| covers(candidate, one)))
 }

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use proptest::prelude::*;
 
 use super::*;
-use crate::model::{Distrust, Program, Script, Site, Subject, Uids, Writers};
+use crate::model::{Distrust, Os, Program, Script, Site, Subject, Uids, Writers};
 
 /// A startup file's name.
 const NAME: &str = "x.pth";
@@ -26,6 +26,10 @@ fn rule(name: &str, verdict: Verdict) -> Rule {
         scope: Scope::Any,
         sites: Vec::new(),
         file: Vec::new(),
+        path: Vec::new(),
+        extension: Vec::new(),
+        os: Vec::new(),
+        except: Vec::new(),
         owner: Owner::User,
         environment: Environment::CleanForUsers,
         containers: false,
@@ -39,6 +43,10 @@ fn globs(texts: &[&str]) -> Vec<PathGlob> {
     texts.iter().map(|text| PathGlob::new(text).unwrap()).collect()
 }
 
+fn patterns(texts: &[&str]) -> Vec<Pattern> {
+    texts.iter().map(|text| Pattern::new(text).unwrap()).collect()
+}
+
 fn subject(exe: &str, script: Script) -> Subject {
     Subject::running(exe, script)
 }
@@ -48,12 +56,12 @@ fn site(prefix: &str, owner: u32) -> Site {
 }
 
 fn verdict(rules: &[Rule], subject: &Subject, site: &Site, access: Access) -> Verdict {
-    Policy::new(rules.to_vec()).decide(&Request { subject, site, name: NAME.as_ref(), access }).verdict
+    Policy::new(rules.to_vec()).decide(&Request::new(subject, site, NAME.as_ref(), access)).verdict
 }
 
 fn pip() -> Rule {
     Rule {
-        exe: globs(&["/usr/bin/python3*"]),
+        exe: patterns(&["/usr/bin/python3*"]),
         script: globs(&["/usr/bin/pip*"]),
         module: vec!["pip".to_owned()],
         scope: Scope::SameEnvironment,
@@ -68,27 +76,22 @@ fn bytes(path: &[u8]) -> PathBuf {
 
 #[test]
 fn the_first_rule_that_matches_decides() {
-    let deny = Rule { exe: globs(&["/usr/bin/x"]), ..rule("no-x", Verdict::Deny) };
+    let deny = Rule { exe: patterns(&["/usr/bin/x"]), ..rule("no-x", Verdict::Deny) };
     let allow = rule("all", Verdict::Allow);
     let policy = Policy::new(vec![deny, allow]);
     let (x, y, usr) = (subject("/usr/bin/x", Script::None), subject("/usr/bin/y", Script::None), site("/usr", 0));
-    let decision = policy.decide(&Request { subject: &x, site: &usr, name: NAME.as_ref(), access: Access::Write });
+    let decision = policy.decide(&Request::new(&x, &usr, NAME.as_ref(), Access::Write));
     assert_eq!(decision.verdict, Verdict::Deny);
     assert_eq!(decision.rule.as_deref(), Some("no-x"));
     assert_eq!(decision.reason, Reason::Rule);
-    let decision = policy.decide(&Request { subject: &y, site: &usr, name: NAME.as_ref(), access: Access::Write });
+    let decision = policy.decide(&Request::new(&y, &usr, NAME.as_ref(), Access::Write));
     assert_eq!(decision.rule.as_deref(), Some("all"));
 }
 
 #[test]
 fn what_no_rule_speaks_about_is_denied() {
     let x = subject("/usr/bin/x", Script::None);
-    let decision = Policy::new(Vec::new()).decide(&Request {
-        subject: &x,
-        site: &site("/usr", 0),
-        name: NAME.as_ref(),
-        access: Access::Read,
-    });
+    let decision = Policy::new(Vec::new()).decide(&Request::new(&x, &site("/usr", 0), NAME.as_ref(), Access::Read));
     assert_eq!(decision, Decision { verdict: Verdict::Deny, rule: None, reason: Reason::NoRule });
 }
 
@@ -96,12 +99,7 @@ fn what_no_rule_speaks_about_is_denied() {
 fn a_special_file_is_denied_whatever_the_rules_say() {
     let all = Rule { access: AccessSet::EMPTY.with(Access::Special), ..rule("all", Verdict::Allow) };
     let x = subject("/usr/bin/x", Script::None);
-    let decision = Policy::new(vec![all]).decide(&Request {
-        subject: &x,
-        site: &site("/usr", 0),
-        name: NAME.as_ref(),
-        access: Access::Special,
-    });
+    let decision = Policy::new(vec![all]).decide(&Request::new(&x, &site("/usr", 0), NAME.as_ref(), Access::Special));
     assert_eq!(decision, Decision { verdict: Verdict::Deny, rule: None, reason: Reason::SpecialFile });
 }
 
@@ -146,7 +144,7 @@ fn an_allow_rule_wants_the_program_itself_a_deny_rule_takes_the_look_of_it() {
     for (distrust, forge) in forgeries() {
         let mut asking = honest.clone();
         forge(&mut asking);
-        let request = Request { subject: &asking, site: &usr, name: NAME.as_ref(), access: Access::Write };
+        let request = Request::new(&asking, &usr, NAME.as_ref(), Access::Write);
         let decision = Policy::new(vec![pip()]).decide(&request);
         let expected =
             Decision { verdict: Verdict::Deny, rule: Some("pip".into()), reason: Reason::Distrusted(distrust) };
@@ -162,7 +160,7 @@ fn whose_a_program_is() {
         subject.exe.writers = Writers::User(1000);
         subject
     };
-    let tool = |owner| Rule { exe: globs(&["/home/a/bin/tool"]), owner, ..rule("tool", Verdict::Allow) };
+    let tool = |owner| Rule { exe: patterns(&["/home/a/bin/tool"]), owner, ..rule("tool", Verdict::Allow) };
     let asking = by_user(subject("/home/a/bin/tool", Script::None));
     for (owner, site_owner, expected) in [
         (Owner::Root, 1000, Verdict::Deny),
@@ -209,7 +207,7 @@ fn an_environment_is_looked_at_for_users_or_always_or_never() {
 #[test]
 fn a_child_is_known_by_the_process_that_started_it() {
     let child = Rule {
-        exe: globs(&["/usr/bin/python3*"]),
+        exe: patterns(&["/usr/bin/python3*"]),
         command: true,
         parent: vec!["pip".into()],
         ..rule("child", Verdict::Allow)
@@ -237,9 +235,7 @@ fn a_rule_can_be_limited_to_names() {
     let policy = Policy::new(vec![named]);
     let asking = subject("/usr/bin/x", Script::None);
     let usr = site("/usr", 0);
-    let ask = |name: &str| {
-        policy.decide(&Request { subject: &asking, site: &usr, name: name.as_ref(), access: Access::Write }).verdict
-    };
+    let ask = |name: &str| policy.decide(&Request::new(&asking, &usr, name.as_ref(), Access::Write)).verdict;
     assert_eq!((ask(NAME), ask("y.pth")), (Verdict::Allow, Verdict::Deny));
 }
 
@@ -250,7 +246,7 @@ fn a_rule_for_containers_takes_a_program_by_its_path_in_there() {
     asking.exe.seen_as = Some("/usr/bin/x".into());
     asking.in_user_namespace = false;
     for (containers, expected) in [(true, Verdict::Allow), (false, Verdict::Deny)] {
-        let rules = [Rule { exe: globs(&["/usr/bin/x"]), containers, ..rule("x", Verdict::Allow) }];
+        let rules = [Rule { exe: patterns(&["/usr/bin/x"]), containers, ..rule("x", Verdict::Allow) }];
         assert_eq!(verdict(&rules, &asking, &site("/usr", 0), Access::Write), expected);
     }
 }
@@ -324,8 +320,8 @@ fn paths_that_are_not_utf8_open_no_door() {
 
 #[test]
 fn a_covered_rule_is_found() {
-    let wide = Rule { exe: globs(&["/usr/bin/*"]), ..rule("wide", Verdict::Deny) };
-    let narrow = Rule { exe: globs(&["/usr/bin/x", "/usr/bin/y*"]), ..rule("narrow", Verdict::Allow) };
+    let wide = Rule { exe: patterns(&["/usr/bin/*"]), ..rule("wide", Verdict::Deny) };
+    let narrow = Rule { exe: patterns(&["/usr/bin/x", "/usr/bin/y*"]), ..rule("narrow", Verdict::Allow) };
     assert_eq!(shadows(&[wide.clone(), narrow.clone()]), [Shadow { rule: 1, by: 0 }]);
     assert_eq!(shadows(&[narrow.clone(), wide.clone()]), []);
     let more = Rule { access: narrow.access.with(Access::Rename), ..narrow.clone() };
@@ -357,9 +353,19 @@ fn any_uids() -> impl Strategy<Value = UidSet> {
     prop_oneof![Just(UidSet::Any), prop::collection::vec(0..3_u32, 1..3).prop_map(UidSet::Only)]
 }
 
+fn any_patterns() -> impl Strategy<Value = Vec<Pattern>> {
+    let pattern = prop::sample::select(vec!["/a", "/b", "/*", "/a/*", "/**/b", "/**", "like:/A*", "regex:b$"]);
+    prop::collection::vec(pattern, 0..3).prop_map(|texts| patterns(&texts))
+}
+
+fn any_except() -> impl Strategy<Value = Except> {
+    let file = prop::sample::subsequence(vec![NAME.to_owned()], 0..=1);
+    (any_patterns(), any_patterns(), file).prop_map(|(exe, path, file)| Except { exe, path, file })
+}
+
 fn any_rule() -> impl Strategy<Value = Rule> {
     (
-        (any::<bool>(), any_globs(), any_globs(), prop::collection::vec(prop::sample::select(vec!["m", "n"]), 0..2)),
+        (any::<bool>(), any_patterns(), any_globs(), prop::collection::vec(prop::sample::select(vec!["m", "n"]), 0..2)),
         (any_uids(), any::<bool>(), any_globs(), 1..32_u8),
         (
             prop::sample::subsequence(vec![NAME.to_owned(), "y.pth".to_owned()], 0..=2),
@@ -369,11 +375,24 @@ fn any_rule() -> impl Strategy<Value = Rule> {
             any::<bool>(),
             any::<bool>(),
         ),
+        (
+            any_patterns(),
+            prop::sample::subsequence(vec!["pth".to_owned(), "start".to_owned()], 0..=2),
+            prop::sample::subsequence(Os::ALL.to_vec(), 0..=2),
+            prop::collection::vec(any_except(), 0..2),
+            any::<bool>(),
+        ),
     )
-        .prop_map(|(who, place, trust)| {
+        .prop_map(|(who, place, trust, what)| {
             let ((allow, exe, script, module), (uid, everywhere, sites, access)) = (who, place);
             let (file, parent, owner, environment, containers, command) = trust;
+            let (path, extension, os, except, create) = what;
+            let created = if create { AccessSet::CREATE } else { AccessSet::EMPTY };
             Rule {
+                path,
+                extension,
+                os,
+                except,
                 file,
                 parent,
                 owner,
@@ -390,7 +409,7 @@ fn any_rule() -> impl Strategy<Value = Rule> {
                     .into_iter()
                     .enumerate()
                     .filter(|(bit, _)| access & (1 << bit) != 0)
-                    .fold(AccessSet::EMPTY, |set, (_, access)| set.with(access)),
+                    .fold(created, |set, (_, access)| set.with(access)),
                 ..rule("any", if allow { Verdict::Allow } else { Verdict::Deny })
             }
         })
@@ -465,10 +484,10 @@ proptest! {
 
     #[test]
     fn a_decision_names_its_rule_and_only_rules_allow(
-        rules in any_rules(), subject in any_family(), site in any_site(), access in any_access()
+        rules in any_rules(), subject in any_family(), site in any_site(), access in any_access(), creates in any::<bool>()
     ) {
         let policy = Policy::new(rules);
-        let request = Request { subject: &subject, site: &site, name: NAME.as_ref(), access };
+        let request = Request::new(&subject, &site, NAME.as_ref(), access).creating(creates);
         let decision = policy.decide(&request);
         let named = decision.rule.as_deref().and_then(|name| policy.rules().iter().find(|rule| *rule.name == *name));
         match (decision.reason, named) {
@@ -499,12 +518,13 @@ proptest! {
         rules in any_rules(),
         subject in any_family().prop_filter("a subject whose paths are text", is_text),
         site in any_site().prop_filter("a site whose path is text", |site| site.path.to_str().is_some()),
-        access in any_access()
+        access in any_access(),
+        creates in any::<bool>()
     ) {
         let covered: Vec<usize> = shadows(&rules).iter().map(|shadow| shadow.rule).collect();
         let fewer: Vec<Rule> = rules.iter().enumerate()
             .filter(|(index, _)| !covered.contains(index)).map(|(_, rule)| rule.clone()).collect();
-        let request = Request { subject: &subject, site: &site, name: NAME.as_ref(), access };
+        let request = Request::new(&subject, &site, NAME.as_ref(), access).creating(creates);
         prop_assert_eq!(Policy::new(rules).decide(&request), Policy::new(fewer).decide(&request));
     }
 

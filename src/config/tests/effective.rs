@@ -25,7 +25,13 @@ fn essence(config: &Config) -> (Vec<Rule>, String) {
     let nowhere = crate::policy::Place { file: "".into(), line: 0 };
     let rules = config.policy.rules().iter().map(|rule| Rule { place: nowhere.clone(), ..rule.clone() }).collect();
     let Config { mode, protect, failure, on_violation, log, state_dir, .. } = config;
-    (rules, format!("{mode:?} {protect:?} {failure:?} {on_violation:?} {log:?} {state_dir:?}"))
+    (
+        rules,
+        format!(
+            "{:?} {mode:?} {protect:?} {failure:?} {on_violation:?} {log:?} {state_dir:?}",
+            config.policy.no_rule()
+        ),
+    )
 }
 
 fn assert_renders_back(config: &Config) {
@@ -42,6 +48,12 @@ fn the_effective_policy_loads_back() {
                      uid = [0, 7]\nsites = [\"/srv/[]]*\"]\nfile = [\"ü.pth\"]\ncontainers = true\nscope = \"same-environment\"\naccess = [\"read\", \"symlink\"]\n",
     );
     assert_renders_back(&load_ok(&[&odd]));
+    let reporting = alone(
+        "[[deny]]\nname = \"x\"\npath = [\"like:/a*\", 'regex:(?i)\\\\lib\\\\', \"/a/*\"]\nextension = [\"pth\"]\n\
+                     os = [\"linux\", \"windows\"]\nexe = [\"like:*\"]\naccess = [\"create\", \"rename\"]\n\
+                     [[deny.except]]\nexe = [\"/usr/bin/python*\"]\nfile = [\"a.pth\"]\n[[deny.except]]\npath = [\"/b\"]\n",
+    );
+    assert_renders_back(&load_ok(&[&format!("no_rule = \"allow\"\n{reporting}")]));
     let replaced = load_ok(&["[[deny]]\nname = \"none\"\naccess = [\"write\", \"rename\", \"link\"]\n"]);
     assert!(replaced.render().contains("rule \"dpkg\" is replaced by rule \"none\""));
     assert_renders_back(&replaced);
@@ -62,10 +74,7 @@ fn verdict(
         ..Subject::running(exe, script)
     };
     let site = Site { path: site.into(), prefix: prefix.into(), owner: uid };
-    config
-        .policy
-        .decide(&Request { subject: &subject, site: &site, name: "x.pth".as_ref(), access: Access::Write })
-        .verdict
+    config.policy.decide(&Request::new(&subject, &site, "x.pth".as_ref(), Access::Write)).verdict
 }
 
 #[test]

@@ -40,7 +40,7 @@ fn rules_say_what_they_are_about() {
         ("[[deny]]\nname = \"x\"\naccess = [\"special\"]\n", "f1:3: access: FIFOs"),
         ("[[deny]]\nname = \"x\"\naccess = [\"list\"]\n", "f1:3: access: no rule decides about \"list\""),
         ("[[deny]]\nname = \"x\"\naccess = [\"delete\"]\n", "f1:3: access: no rule decides about \"delete\""),
-        ("[[deny]]\nname = \"x\"\naccess = [\"create\"]\n", "f1:3: access: \"create\" is not one of \"read\", "),
+        ("[[deny]]\nname = \"x\"\naccess = [\"make\"]\n", "f1:3: access: \"make\" is not one of \"read\", "),
         ("[[deny]]\nname = \"x\"\nexe = []\naccess = [\"read\"]\n", "f1:3: exe is empty"),
         ("[[deny]]\nname = \"x\"\nsites = []\naccess = [\"read\"]\n", "f1:3: sites is empty"),
         ("[[deny]]\nname = \"x\"\nuid = []\naccess = [\"read\"]\n", "f1:3: uid must be"),
@@ -83,6 +83,44 @@ fn rules_say_what_they_are_about() {
         let message = faults(rule);
         assert!(message.starts_with(fault), "{rule}: {message}");
     }
+}
+
+#[test]
+fn rules_that_say_what_other_tools_say_are_checked_as_well() {
+    for (rule, fault) in [
+        ("path = []", "f1:4: path is empty"),
+        ("path = [\"x\"]", "f1:4: path: \"x\" must be an absolute path"),
+        ("path = [\"like:\"]", "f1:4: path: \"like:\" has nothing after"),
+        (
+            "path = [\"regex:(\"]",
+            "f1:4: path: \"regex:(\" is not a regular expression that can be used: unclosed group",
+        ),
+        ("extension = [\".pth\"]", "f1:4: extension: \".pth\" is none: write it without a dot"),
+        ("os = [\"Linux\"]", "f1:4: os: \"Linux\" is not one of \"linux\", \"macos\", \"windows\""),
+        ("sites = [\"like:/a\"]", "f1:4: sites: \"like:/a\" must be an absolute path"),
+        ("[[deny.except]]", "f1:4: except names nothing"),
+        ("[[deny.except]]\nfile = [\"*\"]", "f1:5: file: \"*\" is not"),
+        ("[[deny.except]]\nuid = [0]", "f1:5: unknown field `uid`"),
+    ] {
+        let message = faults(&format!("[[deny]]\nname = \"x\"\naccess = [\"create\"]\n{rule}\n"));
+        assert!(message.starts_with(fault), "{rule}: {message}");
+    }
+    let allow = "[[allow]]\nname = \"x\"\nexe = [\"/x\"]\naccess = [\"create\"]\ncontent = \"any\"\n";
+    load_ok(&[allow]);
+    let message = faults(&format!("{allow}[[allow.except]]\nexe = [\"/y\"]\n"));
+    assert!(message.starts_with("f1:6: except is for deny rules"), "{message}");
+    let message = faults(&allow.replace("/x", "like:*/x"));
+    assert!(message.starts_with("f1:3: allow rule \"x\": \"like:*/x\" is no glob"), "{message}");
+    let message = faults(&allow.replace("content = \"any\"\n", ""));
+    assert!(message.contains("does not say what content"), "{message}");
+}
+
+#[test]
+fn a_policy_that_only_reports_cannot_be_enforced() {
+    assert_eq!(load_ok(&["no_rule = \"allow\"\n"]).mode.as_str(), "audit");
+    let message = faults("no_rule = \"allow\"\nmode = \"enforce\"\n");
+    assert!(message.contains("such a policy only reports"), "{message}");
+    assert!(faults("no_rule = \"maybe\"\n").starts_with("f1:1: no_rule must be \"deny\" or \"allow\""));
 }
 
 #[test]
