@@ -42,6 +42,20 @@ impl Operation {
     }
 }
 
+/// A record that cannot be read as one, or does not hold what it must.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, thiserror::Error)]
+#[error("{reason}")]
+pub struct Malformed {
+    /// Why, in a few words. There are only so many of them, so that they can be counted.
+    pub reason: &'static str,
+}
+
+impl Malformed {
+    pub(super) const fn because(reason: &'static str) -> Self {
+        Malformed { reason }
+    }
+}
+
 /// One recorded operation. What the record does not say is `None`.
 ///
 /// All of it is what the record says, and none of it is proven. Text is borrowed from the record where it stands there

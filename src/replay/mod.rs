@@ -11,5 +11,7 @@
 #![forbid(unsafe_code)]
 
 mod event;
+mod input;
 
-pub use event::{Event, Operation};
+pub use event::{Event, Malformed, Operation};
+pub use input::{Chunk, Input, MAX_CHUNK};
