@@ -11,7 +11,9 @@
 #![forbid(unsafe_code)]
 
 mod event;
+mod formats;
 mod input;
 
 pub use event::{Event, Malformed, Operation};
+pub use formats::{Format, Parsed, Parser};
 pub use input::{Chunk, Input, MAX_CHUNK};
