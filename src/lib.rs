@@ -114,6 +114,8 @@ pub mod daemon;
 
 pub mod explain;
 
+pub mod replay;
+
 pub mod scan;
 
 pub mod commands;

@@ -57,6 +57,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ),
     ("commands", &["model", "config", "content", "approvals", "quarantine", "audit", "control"]),
     ("explain", &["model", "policy", "config", "resolve", "audit"]),
+    ("replay", &["model", "audit", "policy", "config", "resolve"]),
     (
         "scan",
         &[

@@ -10,6 +10,7 @@ mod content_set;
 mod decision;
 mod failure;
 mod object;
+mod os;
 mod subject;
 
 use std::ffi::OsStr;
@@ -22,6 +23,7 @@ pub use content_set::ContentSet;
 pub use decision::{Decision, Distrust, Reason};
 pub use failure::{ArrivalAction, Failure, FailureAction, ViolationAction};
 pub use object::{Object, Origin, Sha256, StartupNames, is_module_source, switch_of, switched_off_by};
+pub use os::Os;
 pub use subject::{Ancestor, Container, Program, Script, Subject, Uids, Writers};
 
 /// Whether decisions are carried out or only recorded.
