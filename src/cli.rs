@@ -9,6 +9,7 @@ use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum};
 use crate::commands::parse_age;
 use crate::model::{Access, Mode, Sha256};
 use crate::quarantine::Id;
+use crate::replay::Format;
 
 /// Keeps attackers out of Python's start-up path.
 ///
@@ -90,6 +91,31 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Judge recorded file operations (own records, Elastic, Sysmon, auditd, Falco) by the policy. Exit status 1:
+    /// something would not have been allowed
+    Replay {
+        /// Files of records; `-` is standard input
+        #[arg(value_name = "FILE", required = true)]
+        files: Vec<PathBuf>,
+        /// Ask this policy file instead of those under /etc/pthguard
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+        /// Tell what changes under this policy file
+        #[arg(long, value_name = "FILE")]
+        diff: Option<PathBuf>,
+        /// Print a rule that would allow this program: an executable or a script, as the report names it
+        #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["json", "each"])]
+        suggest: Option<String>,
+        /// Who wrote the records: auto, pthguard, ecs, sysmon, auditd, falco
+        #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = format)]
+        format: Format,
+        /// Answer in JSON
+        #[arg(long, conflicts_with = "each")]
+        json: bool,
+        /// Answer for each record, as lines of JSON
+        #[arg(long)]
+        each: bool,
+    },
     /// Show startup files and, after a yes, approve them as they are
     #[command(group(ArgGroup::new("what").required(true).args(["files", "sha256"])))]
     Approve {
@@ -143,6 +169,11 @@ pub enum Command {
     /// Look at what was taken out of guarded directories, put it back, remove it
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
+}
+
+fn format(word: &str) -> Result<Format, String> {
+    let known = Format::ALL.map(Format::as_str).join(", ");
+    Format::named(word).ok_or_else(|| format!("not one of {known}"))
 }
 
 /// What most commands can be told.

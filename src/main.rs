@@ -15,7 +15,7 @@ use pthguard::commands::{self, CommandError, Options, Outcome, Which};
 use pthguard::explain::{Question, Runs, Who, explain};
 use pthguard::model::Verdict;
 use pthguard::scan::{self, Form};
-use pthguard::{config, daemon};
+use pthguard::{config, daemon, replay};
 
 fn main() -> ExitCode {
     match carry_out(Cli::parse().command) {
@@ -56,6 +56,18 @@ fn carry_out(command: Command) -> Result<ExitCode> {
             };
             let question = Question { who, access: access.into(), path };
             if explain(config.as_deref(), &question, json, &mut io::stdout().lock())? == Verdict::Deny {
+                return Ok(ExitCode::from(1));
+            }
+        }
+        Command::Replay { files, config, diff, suggest, format, json, each } => {
+            let form = match (json, each) {
+                (true, _) => replay::Form::Json,
+                (false, true) => replay::Form::Each,
+                (false, false) => replay::Form::Text,
+            };
+            let options = replay::Options { config, diff, suggest, format, form, files };
+            let mut out = io::BufWriter::new(io::stdout().lock());
+            if replay::replay(&options, &mut out)? == replay::Outcome::Findings {
                 return Ok(ExitCode::from(1));
             }
         }

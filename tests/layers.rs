@@ -74,7 +74,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "control",
         ],
     ),
-    ("cli", &["model", "quarantine", "commands"]),
+    ("cli", &["model", "quarantine", "commands", "replay"]),
 ];
 
 fn source_files(dir: &Path, files: &mut Vec<PathBuf>) {

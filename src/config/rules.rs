@@ -182,7 +182,7 @@ fn extensions(list: &Texts, faults: &mut Faults) -> Vec<String> {
 fn systems(list: &Texts, faults: &mut Faults) -> Vec<Os> {
     let mut systems = Vec::new();
     for word in list.iter().flat_map(Spanned::get_ref) {
-        match Os::ALL.into_iter().find(|os| os.as_str() == word.get_ref()) {
+        match Os::named(word.get_ref()) {
             Some(os) => systems.push(os),
             None => {
                 let known = Os::ALL.map(|os| format!("{:?}", os.as_str())).join(", ");

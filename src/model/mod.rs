@@ -148,29 +148,3 @@ pub struct Recorded {
     /// The file's extension, if the record tells.
     pub extension: Option<String>,
 }
-
-/// An operating system.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Os {
-    /// Linux, the only one that is guarded.
-    Linux,
-    /// macOS.
-    MacOs,
-    /// Windows.
-    Windows,
-}
-
-impl Os {
-    /// Every one.
-    pub const ALL: [Os; 3] = [Os::Linux, Os::MacOs, Os::Windows];
-
-    /// The word used in policy files and records.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Os::Linux => "linux",
-            Os::MacOs => "macos",
-            Os::Windows => "windows",
-        }
-    }
-}

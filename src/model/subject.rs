@@ -173,11 +173,17 @@ pub struct Subject {
     pub unit: Option<String>,
 }
 
-#[cfg(test)]
 impl Program {
+    /// A program of which only the path is known, taken for what it seems to be: root's, and at that path.
+    #[must_use]
+    pub fn supposed(path: impl Into<PathBuf>) -> Self {
+        Program { path: path.into(), dev: 0, ino: 0, at_path: true, seen_as: None, writers: Writers::Root }
+    }
+
     /// A program of root's.
+    #[cfg(test)]
     pub(crate) fn at(path: impl Into<PathBuf>) -> Self {
-        Program { path: path.into(), dev: 1, ino: 2, at_path: true, seen_as: None, writers: Writers::Root }
+        Program { dev: 1, ino: 2, ..Program::supposed(path) }
     }
 }
 
