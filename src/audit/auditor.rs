@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::format::JsonFormat;
 use super::health::Sink;
 use super::lines::Lines;
 use super::record::Record;
@@ -23,6 +24,8 @@ pub const QUEUE_CAPACITY: usize = 8192;
 pub struct Targets {
     /// JSON lines.
     pub json: Option<JsonTarget>,
+    /// Their schema.
+    pub format: JsonFormat,
     /// The socket of the syslog daemon, usually `/dev/log`.
     pub syslog: Option<PathBuf>,
     /// Text on standard error.
@@ -62,8 +65,8 @@ impl Audit {
         let now = Instant::now();
         let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
         match targets.json {
-            Some(JsonTarget::Stdout) => sinks.push(Box::new(Lines::json_stdout()?)),
-            Some(JsonTarget::File(path)) => sinks.push(Box::new(Lines::json_file(path, now)?)),
+            Some(JsonTarget::Stdout) => sinks.push(Box::new(Lines::json_stdout(targets.format)?)),
+            Some(JsonTarget::File(path)) => sinks.push(Box::new(Lines::json_file(path, targets.format, now)?)),
             None => {}
         }
         if let Some(path) = targets.syslog {
@@ -250,6 +253,19 @@ mod tests {
 
         audit.record(start_record());
         assert_eq!(audit.dropped(), 1, "nobody is there any more");
+    }
+
+    #[test]
+    fn lines_are_in_the_schema_that_was_asked_for() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("events");
+        let targets = Targets { json: Some(path.clone().into()), format: JsonFormat::Ocsf, ..Targets::default() };
+        let (audit, auditor) = Audit::start(targets, || {}).unwrap();
+        audit.record(start_record());
+        assert_eq!(auditor.finish(LONG).lost, 0);
+        let event: Value = serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap();
+        assert_eq!((&event["type_uid"], event.get("event")), (&Value::from(600_203), None));
+        assert_ne!(event["device"]["hostname"], "");
     }
 
     #[test]

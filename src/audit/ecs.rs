@@ -16,7 +16,7 @@ use crate::model::{Access, ContentClass, Mode, Object, Package, Reason, Subject}
 /// Python startup hooks in MITRE ATT&CK.
 const TECHNIQUE: &str = "T1546.018";
 
-type Text<'a> = Cow<'a, str>;
+pub(super) type Text<'a> = Cow<'a, str>;
 
 /// The record as one line of JSON, with its line feed.
 #[must_use]
@@ -27,7 +27,12 @@ pub fn json_line(record: &Record) -> Vec<u8> {
 }
 
 pub(super) fn push_json_line(record: &Record, out: &mut Vec<u8>) {
-    serde_json::to_writer(&mut *out, &Document::of(record))
+    push_line(&Document::of(record), out);
+}
+
+/// The document as one line of JSON.
+pub(super) fn push_line(document: &impl Serialize, out: &mut Vec<u8>) {
+    serde_json::to_writer(&mut *out, document)
         .expect("strings, numbers and structs always serialise, and a Vec takes them");
     out.push(b'\n');
 }
@@ -77,42 +82,42 @@ struct Rule<'a> {
 }
 
 #[derive(Serialize)]
-struct File<'a> {
-    path: Text<'a>,
+pub(super) struct File<'a> {
+    pub(super) path: Text<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    name: Option<Text<'a>>,
+    pub(super) name: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    extension: Option<Text<'a>>,
+    pub(super) extension: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    hash: Option<Hash>,
+    pub(super) hash: Option<Hash>,
     /// A keyword in the schema: JSON numbers lose the high bits of an inode.
     #[serde(skip_serializing_if = "Option::is_none")]
-    inode: Option<String>,
+    pub(super) inode: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    size: Option<u64>,
+    pub(super) size: Option<u64>,
 }
 
 #[derive(Serialize)]
-struct Hash {
-    sha256: String,
+pub(super) struct Hash {
+    pub(super) sha256: String,
 }
 
 #[derive(Serialize)]
-struct Process<'a> {
-    pid: u32,
+pub(super) struct Process<'a> {
+    pub(super) pid: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    executable: Option<Text<'a>>,
+    pub(super) executable: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    args: Vec<Text<'a>>,
+    pub(super) args: Vec<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    parent: Option<Parent<'a>>,
+    pub(super) parent: Option<Parent<'a>>,
 }
 
 #[derive(Serialize)]
-struct Parent<'a> {
-    pid: u32,
+pub(super) struct Parent<'a> {
+    pub(super) pid: u32,
     #[serde(skip_serializing_if = "Option::is_none")]
-    executable: Option<Text<'a>>,
+    pub(super) executable: Option<Text<'a>>,
 }
 
 #[derive(Serialize)]
@@ -121,25 +126,25 @@ struct User {
 }
 
 #[derive(Serialize)]
-struct Container<'a> {
-    id: Text<'a>,
+pub(super) struct Container<'a> {
+    pub(super) id: Text<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    runtime: Option<&'static str>,
+    pub(super) runtime: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    image: Option<ContainerImage<'a>>,
+    pub(super) image: Option<ContainerImage<'a>>,
 }
 
 #[derive(Serialize)]
-struct ContainerImage<'a> {
-    name: Text<'a>,
+pub(super) struct ContainerImage<'a> {
+    pub(super) name: Text<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    hash: Option<ImageHash<'a>>,
+    pub(super) hash: Option<ImageHash<'a>>,
 }
 
 /// The schema's form of an image's digests: `sha256:` and the digits.
 #[derive(Serialize)]
-struct ImageHash<'a> {
-    all: [Text<'a>; 1],
+pub(super) struct ImageHash<'a> {
+    pub(super) all: [Text<'a>; 1],
 }
 
 #[derive(Serialize)]
@@ -155,12 +160,12 @@ struct Os {
 
 /// The package that claims the file.
 #[derive(Serialize)]
-struct OwnerPackage<'a> {
-    name: Text<'a>,
+pub(super) struct OwnerPackage<'a> {
+    pub(super) name: Text<'a>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    version: Option<Text<'a>>,
+    pub(super) version: Option<Text<'a>>,
     #[serde(rename = "type")]
-    kind: &'static str,
+    pub(super) kind: &'static str,
 }
 
 #[derive(Serialize)]
@@ -174,45 +179,45 @@ struct Technique {
 }
 
 #[derive(Serialize)]
-struct Pthguard<'a> {
+pub(super) struct Pthguard<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    verdict: Option<&'static str>,
+    pub(super) verdict: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    reason: Option<&'static str>,
+    pub(super) reason: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    mode: Option<&'static str>,
+    pub(super) mode: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    access: Option<&'static str>,
+    pub(super) access: Option<&'static str>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    script: Option<String>,
+    pub(super) script: Option<String>,
     /// The systemd unit of the process; the schema has no word for it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    unit: Option<Text<'a>>,
+    pub(super) unit: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    policy_generation: Option<Text<'a>>,
+    pub(super) policy_generation: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    latency_us: Option<u64>,
+    pub(super) latency_us: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    content: Option<&'static str>,
+    pub(super) content: Option<&'static str>,
     /// The line that an interpreter would run, escaped where the content was read.
     #[serde(skip_serializing_if = "Option::is_none")]
-    line: Option<Text<'a>>,
+    pub(super) line: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    old_path: Option<Text<'a>>,
+    pub(super) old_path: Option<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    old_sha256: Option<String>,
+    pub(super) old_sha256: Option<String>,
     /// The schema has no word for it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    login_uid: Option<u32>,
+    pub(super) login_uid: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    message: Option<Text<'a>>,
+    pub(super) message: Option<Text<'a>>,
     /// Executables of all known ancestors, nearest first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    parents: Vec<Text<'a>>,
+    pub(super) parents: Vec<Text<'a>>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    suppressed: Option<u64>,
+    pub(super) suppressed: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    count: Option<u64>,
+    pub(super) count: Option<u64>,
 }
 
 impl<'a> Document<'a> {
@@ -267,11 +272,7 @@ impl Event {
 
 /// `event.category` and the first of `event.type`.
 fn classify(record: &Record) -> (Vec<&'static str>, Vec<&'static str>) {
-    let action = match (record.action, record.access) {
-        (Action::Suppressed | Action::Repeated, Some(access)) => Action::from(access),
-        (action, _) => action,
-    };
-    let (category, kind) = match action {
+    let (category, kind) = match record.stands_for() {
         Action::Creation | Action::Link | Action::Symlink | Action::Special | Action::Restore => ("file", "creation"),
         Action::Modification | Action::Rename => ("file", "change"),
         Action::Read | Action::Listing => ("file", "access"),
@@ -291,7 +292,7 @@ fn classify(record: &Record) -> (Vec<&'static str>, Vec<&'static str>) {
 }
 
 impl<'a> File<'a> {
-    fn of(object: &'a Object) -> Self {
+    pub(super) fn of(object: &'a Object) -> Self {
         let name = object.path.file_name().map(OsStrExt::as_bytes);
         // Not `Path::extension`, which finds none in `.pth`.
         let extension = name.and_then(|name| {
@@ -310,7 +311,7 @@ impl<'a> File<'a> {
 }
 
 impl<'a> OwnerPackage<'a> {
-    fn of(package: &'a Package) -> Self {
+    pub(super) fn of(package: &'a Package) -> Self {
         OwnerPackage {
             name: escape_message(&package.name),
             version: package.version.as_deref().map(escape_message),
@@ -320,7 +321,7 @@ impl<'a> OwnerPackage<'a> {
 }
 
 impl<'a> Process<'a> {
-    fn of(record: &'a Record) -> Option<Self> {
+    pub(super) fn of(record: &'a Record) -> Option<Self> {
         let Some(subject) = record.subject.as_deref() else {
             return record.author.map(|pid| Process { pid, executable: None, args: Vec::new(), parent: None });
         };
@@ -337,7 +338,7 @@ impl<'a> Process<'a> {
 }
 
 impl<'a> Container<'a> {
-    fn of(record: &'a Record) -> Option<Self> {
+    pub(super) fn of(record: &'a Record) -> Option<Self> {
         let container = record.subject.as_deref()?.container.as_ref()?;
         Some(Container {
             id: escape(container.id.as_bytes()),
@@ -351,7 +352,7 @@ impl<'a> Container<'a> {
 }
 
 impl<'a> Pthguard<'a> {
-    fn of(record: &'a Record) -> Self {
+    pub(super) fn of(record: &'a Record) -> Self {
         let subject = record.subject.as_deref();
         let is_summary = matches!(record.action, Action::Suppressed | Action::Repeated);
         let (suppressed, count) = if is_summary { (record.count, None) } else { (None, record.count) };
@@ -390,14 +391,18 @@ fn parents(subject: &Subject) -> Vec<Text<'_>> {
     subject.parents.iter().filter_map(|parent| parent.exe.as_deref()).map(escape_path).collect()
 }
 
-fn saturating(value: u128) -> u64 {
+pub(super) fn saturating(value: u128) -> u64 {
     u64::try_from(value).unwrap_or(u64::MAX)
+}
+
+/// A time before the epoch, which only a broken clock tells, is the epoch.
+pub(super) fn since_epoch(time: SystemTime) -> Duration {
+    time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default()
 }
 
 /// RFC 3339, UTC, microseconds; always as long, so that lines sort as text.
 fn timestamp(time: SystemTime) -> String {
-    let since_epoch = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let time = i128::try_from(since_epoch.as_nanos())
+    let time = i128::try_from(since_epoch(time).as_nanos())
         .ok()
         .and_then(|nanos| OffsetDateTime::from_unix_timestamp_nanos(nanos).ok())
         .unwrap_or(OffsetDateTime::UNIX_EPOCH);

@@ -7,17 +7,14 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::ecs::push_json_line;
 use super::escape::escape_path;
+use super::format::{JsonFormat, Render};
 use super::health::{Backoff, Health, Sink};
 use super::record::Record;
 use super::text::push_stderr_line;
 
 /// How often a log file's name is looked up again: whoever rotates it renames it and expects a new one.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-
-/// Makes one line, line feed included.
-type Render = fn(&Record, &mut Vec<u8>);
 
 /// A sink of whole lines.
 pub(super) struct Lines {
@@ -41,22 +38,22 @@ struct LogFile {
 
 impl Lines {
     /// JSON into a file, which is opened now so that a wrong path is found at start.
-    pub(super) fn json_file(path: PathBuf, now: Instant) -> io::Result<Self> {
+    pub(super) fn json_file(path: PathBuf, format: JsonFormat, now: Instant) -> io::Result<Self> {
         let open = Some(LogFile { file: open_log(&path)?, looked: now });
         let name = format!("json log {}", escape_path(&path));
-        Ok(Lines::new(name, Target::Path { path, open }, push_json_line))
+        Ok(Lines::new(name, Target::Path { path, open }, format.render()))
     }
 
     /// JSON on standard output.
-    pub(super) fn json_stdout() -> io::Result<Self> {
+    pub(super) fn json_stdout(format: JsonFormat) -> io::Result<Self> {
         let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-        Ok(Lines::new("json on standard output".into(), Target::Stream(file), push_json_line))
+        Ok(Lines::new("json on standard output".into(), Target::Stream(file), format.render()))
     }
 
     /// Text on standard error.
     pub(super) fn text_stderr() -> io::Result<Self> {
         let file = File::from(io::stderr().as_fd().try_clone_to_owned()?);
-        Ok(Lines::new("standard error".into(), Target::Stream(file), push_stderr_line))
+        Ok(Lines::new("standard error".into(), Target::Stream(file), Box::new(push_stderr_line)))
     }
 
     fn new(name: String, target: Target, render: Render) -> Self {
@@ -223,7 +220,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("log/pthguard/events.ndjson");
         let now = Instant::now();
-        let mut sink = Lines::json_file(path.clone(), now).unwrap();
+        let mut sink = Lines::json_file(path.clone(), JsonFormat::Ecs, now).unwrap();
         sink.write(&[sample::full(), sample::hostile(b"\n\xff")], now);
         sink.write(&[sample::full()], now);
         assert_eq!(parsed(&path).len(), 3);
@@ -235,14 +232,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (path, victim) = (dir.path().join("events"), dir.path().join("victim"));
         symlink(&victim, &path).unwrap();
-        assert!(Lines::json_file(path, Instant::now()).is_err());
+        assert!(Lines::json_file(path, JsonFormat::Ecs, Instant::now()).is_err());
         assert!(!victim.exists());
     }
 
     #[test]
     fn a_full_disk_is_counted_and_the_count_written_when_there_is_room() {
         let (dir, now) = (tempfile::tempdir().unwrap(), Instant::now());
-        let mut sink = Lines::json_file("/dev/full".into(), now).unwrap();
+        let mut sink = Lines::json_file("/dev/full".into(), JsonFormat::Ecs, now).unwrap();
         sink.write(&[sample::full(), sample::full()], now);
         let trouble = sink.health().trouble().and_then(|record| record.message).unwrap();
         assert!(trouble.contains("/dev/full") && trouble.contains("No space left"), "{trouble}");
@@ -265,7 +262,7 @@ mod tests {
     #[test]
     fn what_is_owed_is_written_without_waiting_for_the_next_record() {
         let (dir, now) = (tempfile::tempdir().unwrap(), Instant::now());
-        let mut sink = Lines::json_file("/dev/full".into(), now).unwrap();
+        let mut sink = Lines::json_file("/dev/full".into(), JsonFormat::Ecs, now).unwrap();
         sink.write(&[sample::full()], now);
         let path = dir.path().join("events");
         redirect(&mut sink, &path);
@@ -285,7 +282,8 @@ mod tests {
             let _ = reader.read_to_end(&mut bytes);
             bytes
         };
-        let mut sink = Lines::new("stream".into(), Target::Stream(OwnedFd::from(end).into()), push_json_line);
+        let stream = Target::Stream(OwnedFd::from(end).into());
+        let mut sink = Lines::new("stream".into(), stream, JsonFormat::Ecs.render());
         let batch = vec![sample::full(); 2000];
         sink.write(&batch, now);
         let lost = sink.health().lost_ever();
@@ -305,7 +303,7 @@ mod tests {
     fn a_rotated_file_is_replaced() {
         let (dir, now) = (tempfile::tempdir().unwrap(), Instant::now());
         let (path, rotated) = (dir.path().join("events"), dir.path().join("events.1"));
-        let mut sink = Lines::json_file(path.clone(), now).unwrap();
+        let mut sink = Lines::json_file(path.clone(), JsonFormat::Ecs, now).unwrap();
         sink.write(&[sample::full()], now);
         fs::rename(&path, &rotated).unwrap();
         sink.write(&[sample::full()], now + LOOK_AGAIN);

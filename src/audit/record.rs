@@ -334,6 +334,15 @@ impl Record {
         Record { count: Some(count), ..self }
     }
 
+    /// What happened, of a record that counts several of a kind: that of one of them.
+    #[must_use]
+    pub(super) fn stands_for(&self) -> Action {
+        match (self.action, self.access) {
+            (Action::Suppressed | Action::Repeated, Some(access)) => Action::from(access),
+            (action, _) => action,
+        }
+    }
+
     /// The effective user id of the process, where it is known.
     #[must_use]
     pub fn uid(&self) -> Option<u32> {

@@ -14,6 +14,7 @@ use super::error::{Error, Faults};
 use super::programs::Programs;
 use super::raw::{RawFailure, RawFile, RawLog, RawProtect, Text, Texts};
 use super::{JsonTarget, Source, rules};
+use crate::audit::JsonFormat;
 use crate::model::{ArrivalAction, FailureAction, Mode, StartupNames, ViolationAction};
 use crate::policy::{NoRule, PathGlob, Pattern, Rule};
 
@@ -48,6 +49,7 @@ pub(super) struct Layer {
     pub(super) on_violation: Option<ViolationAction>,
     pub(super) syslog: Option<bool>,
     pub(super) json: Option<JsonTarget>,
+    pub(super) format: Option<JsonFormat>,
     pub(super) state_dir: Option<PathBuf>,
     pub(super) rules: Vec<Rule>,
 }
@@ -187,6 +189,8 @@ impl Layer {
                 None
             }
         });
+        let formats = [JsonFormat::Ecs, JsonFormat::Ocsf].map(|format| (format.as_str(), format));
+        self.format = word(&raw.format, "log.format", &formats, faults);
     }
 }
 

@@ -39,6 +39,7 @@ use sha2::{Digest as _, Sha256};
 
 use self::layer::{Layer, Parsed};
 use self::programs::Programs;
+use crate::audit::JsonFormat;
 use crate::model::{ArrivalAction, FailureAction, Mode, StartupNames, Verdict, ViolationAction};
 use crate::policy::{NoRule, Policy, Rule, shadows};
 
@@ -119,6 +120,8 @@ pub struct Log {
     pub syslog: bool,
     /// As JSON lines.
     pub json: JsonTarget,
+    /// In which schema.
+    pub format: JsonFormat,
 }
 
 /// Where JSON lines go.
@@ -263,6 +266,7 @@ fn merge(mut layers: Vec<Layer>, sources: &[&Source]) -> Result<Config, Errors> 
         log: Log {
             syslog: latest(&layers, |layer| layer.syslog).ok_or_else(|| unset("log.syslog"))?,
             json: latest(&layers, |layer| layer.json.clone()).ok_or_else(|| unset("log.json"))?,
+            format: latest(&layers, |layer| layer.format).ok_or_else(|| unset("log.format"))?,
         },
         state_dir: latest(&layers, |layer| layer.state_dir.clone()).ok_or_else(|| unset("state.dir"))?,
         policy,

@@ -60,6 +60,7 @@ impl Config {
             JsonTarget::File(path) => path.to_string_lossy(),
         };
         writeln!(out, "json = {}", quoted(&json))?;
+        writeln!(out, "format = {}", quoted(self.log.format.as_str()))?;
 
         writeln!(out, "\n[state]\ndir = {}", quoted(&self.state_dir.to_string_lossy()))?;
 

@@ -54,14 +54,14 @@ fn the_built_in_policy_stands_for_itself() {
 fn later_files_win_and_extra_sites_add_up() {
     let config = load_ok(&[
         "mode = \"enforce\"\n[protect]\nsites = [\"/a\"]\nextra_sites = [\"/b\"]\n[failure]\nbudget_ms = 20\n",
-        "[protect]\nextra_sites = [\"/c\", \"/a\"]\n[failure]\nbudget_ms = 30\ntimeout = \"allow\"\n[log]\njson = \"\"\n",
+        "[protect]\nextra_sites = [\"/c\", \"/a\"]\n[failure]\nbudget_ms = 30\ntimeout = \"allow\"\n[log]\njson = \"\"\nformat = \"ocsf\"\n",
     ]);
     assert_eq!(config.mode, Mode::Enforce);
     assert_eq!(config.protect.sites, ["/a", "/b", "/c"]);
     assert_eq!(config.failure.budget, Duration::from_millis(30));
     assert_eq!(config.failure.timeout, FailureAction::Allow);
     assert_eq!(config.failure.queue_full, FailureAction::Deny);
-    assert_eq!(config.log, Log { syslog: true, json: JsonTarget::Off });
+    assert_eq!(config.log, Log { syslog: true, json: JsonTarget::Off, format: JsonFormat::Ocsf });
     assert_eq!(config.sources, [BUILT_IN, "f1", "f2"]);
 }
 
@@ -99,7 +99,7 @@ fn a_built_in_rule_can_be_replaced() {
 #[test]
 fn every_fault_of_a_file_is_reported_with_its_line() {
     let text = "mode = \"permissive\"\n[protect]\nsites = [\"/a\",\n  \"b\"]\nmax_size = \"1MB\"\nstartup = [\"pth\"]\n\
-                [failure]\nbudget_ms = 0\ntimeout = \"drop\"\n[response]\non_violation = \"drop\"\n[log]\njson = \"x\"\n[state]\ndir = \"var\"\n";
+                [failure]\nbudget_ms = 0\ntimeout = \"drop\"\n[response]\non_violation = \"drop\"\n[log]\njson = \"x\"\nformat = \"cef\"\n[state]\ndir = \"var\"\n";
     assert_eq!(
         faults(text),
         "f1:1: mode must be \"audit\" or \"enforce\", not \"permissive\"\n\
@@ -110,7 +110,8 @@ fn every_fault_of_a_file_is_reported_with_its_line() {
          f1:9: failure.timeout must be \"deny\" or \"allow\", not \"drop\"\n\
          f1:11: response.on_violation must be \"deny\" or \"kill\", not \"drop\"\n\
          f1:13: log.json must be an absolute path, \"-\" for standard output or \"\" for none, not \"x\"\n\
-         f1:15: state.dir must be an absolute path, not \"var\""
+         f1:14: log.format must be \"ecs\" or \"ocsf\", not \"cef\"\n\
+         f1:16: state.dir must be an absolute path, not \"var\""
     );
 }
 
