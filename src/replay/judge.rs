@@ -5,14 +5,12 @@
 //! class.
 
 use std::borrow::Cow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 
 use super::event::{Event, Operation};
 use crate::config::Config;
-use crate::model::{
-    Access, ArrivalAction, Failure, FailureAction, Reason, Recorded, Request, Script, Site, Subject, Verdict,
-};
+use crate::model::{Access, ArrivalAction, Failure, FailureAction, Reason, Recorded, Request, Site, Subject, Verdict};
 use crate::policy::{NoRule, PathGlob};
 use crate::resolve::{recorded, site_prefix};
 
@@ -182,11 +180,8 @@ pub(super) fn subject(event: &Event<'_>) -> Subject {
 /// What the program of an operation is called in reports: the executable and what it runs.
 pub(super) fn program_of(event: &Event<'_>) -> (String, Option<String>) {
     let exe = event.exe.as_deref().unwrap_or("not recorded").to_owned();
-    let script = match subject(event).script {
-        Script::None => None,
-        script => script.display().map(|script| PathBuf::from(script).to_string_lossy().into_owned()),
-    };
-    (exe, script)
+    let script = subject(event).script.display();
+    (exe, script.map(|script| script.to_string_lossy().into_owned()))
 }
 
 /// Whether an interpreter ran something that the record does not tell.

@@ -132,7 +132,7 @@ pub fn replay(options: &Options, out: &mut impl Write) -> Result<Outcome, Replay
 /// `None` for what has no size.
 fn size(path: &Path) -> Option<u64> {
     let metadata = path.metadata().ok()?;
-    metadata.is_file().then(|| metadata.len())
+    metadata.is_file().then_some(metadata.len())
 }
 
 struct Replay {

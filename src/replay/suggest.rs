@@ -34,7 +34,7 @@ fn rule(who: &Who, writers: &[&Writer], others: usize) -> Result<String, ReplayE
     let program = match who.script.as_deref() {
         None if is_interpreter(&who.exe) => {
             return Err(cannot(
-                "it is an interpreter, and what it ran was not recorded: a rule would let in whatever it runs",
+                "it is an interpreter, and which script it ran is not known: a rule would let in whatever it runs",
             ));
         }
         None => None,
