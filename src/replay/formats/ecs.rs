@@ -81,7 +81,7 @@ pub(super) fn event(mut record: Record<'_>) -> Result<Option<Event<'_>>, Malform
 
 /// An operation that this guard has recorded, allowed or not.
 pub(super) fn guard(mut record: Record<'_>) -> Result<Option<Event<'_>>, Malformed> {
-    let action = record.text(Key::EventAction)?;
+    let action = if record.has_guard { record.text(Key::EventAction)? } else { None };
     let of_action = |operation: &Operation| action.as_deref() == Some(operation.as_str());
     let Some(operation) = OWN_ACTIONS.into_iter().find(of_action) else { return Ok(None) };
     let Some(event) = described(&mut record, operation)? else { return Ok(None) };

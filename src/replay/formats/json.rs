@@ -93,10 +93,10 @@ impl<'a> Record<'a> {
 }
 
 /// Reads a record.
-pub(super) fn read(bytes: &[u8]) -> Result<Record<'_>, Malformed> {
+pub(super) fn read(text: &str) -> Result<Record<'_>, Malformed> {
     let values = [const { Value::Absent }; Key::COUNT];
     let mut record = Record { values, has_guard: false, has_output_fields: false, malformed: None };
-    let mut deserializer = serde_json::Deserializer::from_slice(bytes);
+    let mut deserializer = serde_json::Deserializer::from_str(text);
     Walk { place: Place::Root, record: &mut record }
         .deserialize(&mut deserializer)
         .and_then(|()| deserializer.end())

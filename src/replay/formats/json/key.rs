@@ -147,7 +147,8 @@ pub(super) fn step(mut place: Place, mut name: &str) -> Step {
         if found != Step::Skip {
             return found;
         }
-        let Some((first, rest)) = name.split_once('.') else { return Step::Skip };
+        let Some(dot) = name.bytes().position(|byte| byte == b'.') else { return Step::Skip };
+        let (first, rest) = (&name[..dot], &name[dot + 1..]);
         let Step::Into(next) = one_step(place, first) else { return Step::Skip };
         (place, name) = (next, rest);
     }

@@ -135,6 +135,7 @@ fn what_the_guard_did_itself_is_no_operation() {
         );
     }
     assert_eq!(auto(&OWN.replace(r#""action":"rename""#, r#""action":"special""#)).operation, Operation::Special);
+    assert_eq!(parse(Format::Own, DEFEND), Ok(None), "somebody else's");
     let start = r#"{"event":{"action":"read"},"host":{"os":{"type":"linux"}},"pthguard":{"mode":"audit"}}"#;
     assert_eq!(parse(Format::Auto, start), Ok(None));
 }
