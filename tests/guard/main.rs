@@ -24,6 +24,18 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "what a test could not check is said")]
 
+/// The three tests of each row in the table of attacks.
+macro_rules! each_way {
+    ($($name:ident)*) => {
+        /// The payload runs: the row can fail.
+        mod unguarded { $(#[test] fn $name() { crate::attacks::unguarded(stringify!($name)); })* }
+        /// The payload runs, nothing is touched, and the record says `would-deny`.
+        mod audited { $(#[test] fn $name() { crate::attacks::audited(stringify!($name)); })* }
+        /// The payload does not run.
+        mod enforced { $(#[test] fn $name() { crate::attacks::enforced(stringify!($name)); })* }
+    };
+}
+
 mod attacks;
 mod commands;
 mod discovery;

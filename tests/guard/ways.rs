@@ -27,12 +27,8 @@ macro_rules! ways {
             name: stringify!($name), why: $why, file: $file, expect: $expect, actions: $actions, plant: $plant,
         }),*];
 
-        /// The payload runs: the row can fail.
-        mod unguarded { $(#[test] fn $name() { crate::attacks::unguarded(stringify!($name)); })* }
-        /// The payload runs, nothing is touched, and the record says `would-deny`.
-        mod audited { $(#[test] fn $name() { crate::attacks::audited(stringify!($name)); })* }
-        /// The payload does not run.
-        mod enforced { $(#[test] fn $name() { crate::attacks::enforced(stringify!($name)); })* }
+        // What is made of the rows is a matter of the binary that they are in.
+        each_way! { $($name)* }
     };
 }
 
