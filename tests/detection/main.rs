@@ -1,0 +1,19 @@
+//! What public detection rules say of startup files, asked of the engines that such rules are written for, and held
+//! against the policies that stand for the rules and against our own detection content.
+//!
+//! - `engines`: `engines.py` in an environment of its own, with the rules of `published.json`
+//! - `examples`: events written by hand, with what each rule has to say of them
+//! - `content`: the rules in `docs/detection/` on pthguard's records
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+#![allow(clippy::print_stdout, reason = "the numbers are the result")]
+#![allow(dead_code, reason = "the modules are shared with the other tests")]
+
+#[path = "../guard/site.rs"]
+mod site;
+#[path = "../guard/sys.rs"]
+mod sys;
+
+mod content;
+mod engines;
+mod examples;
