@@ -3,17 +3,34 @@
 //!
 //! - `engines`: `engines.py` in an environment of its own, with the rules of `published.json`
 //! - `examples`: events written by hand, with what each rule has to say of them
+//! - `events`: generated events
+//! - `records`: what a guard writes of every planting that is known, before the engines
 //! - `content`: the rules in `docs/detection/` on pthguard's records
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "the numbers are the result")]
 #![allow(dead_code, reason = "the modules are shared with the other tests")]
 
+/// The planting matrix has its own tests in `tests/guard/`.
+macro_rules! each_way {
+    ($($name:ident)*) => {};
+}
+
+#[path = "../guard/harness.rs"]
+mod harness;
+#[path = "../guard/plant.rs"]
+mod plant;
+#[path = "../race/seed.rs"]
+mod seed;
 #[path = "../guard/site.rs"]
 mod site;
 #[path = "../guard/sys.rs"]
 mod sys;
+#[path = "../guard/ways.rs"]
+mod ways;
 
 mod content;
 mod engines;
+mod events;
 mod examples;
+mod records;
