@@ -198,10 +198,20 @@ impl Events {
     }
 
     fn event(&mut self, number: usize) -> Value {
+        match self.dice.below(100) {
+            0..55 => self.mixed(number),
+            55..73 => self.of_a_program(number),
+            73..88 => self.in_a_place(number),
+            _ => self.of_a_windows_program(number),
+        }
+    }
+
+    /// Everything may be as the rules want it, or beside that.
+    fn mixed(&mut self, number: usize) -> Value {
         let system = match self.dice.below(100) {
-            0..60 => "linux",
-            60..79 => "windows",
-            79..95 => "macos",
+            0..50 => "linux",
+            50..66 => "windows",
+            66..95 => "macos",
             _ => self.one(&OTHER_SYSTEMS),
         };
         let is_windows = system.eq_ignore_ascii_case("windows");
@@ -212,27 +222,65 @@ impl Events {
             80..90 => "rename",
             _ => self.one(&OTHER_ACTIONS),
         };
-
-        let mut event = json!({
-            "@timestamp": format!("2026-11-27T12:{:02}:{:02}.000000Z", number / 60 % 60, number % 60),
-            "event": {"kind": "event", "category": ["file"], "type": ["creation"]},
-            "host": {"name": "generated", "os": {}},
-            "user": {"id": "1000"},
-        });
-        if self.percent(98) {
-            event["host"]["os"]["type"] = json!(system);
-        }
-        if self.percent(98) {
-            event["event"]["action"] = json!(action);
+        let mut event = written(number, system, action);
+        for field in ["/host/os/type", "/event/action"] {
+            if self.percent(2) {
+                let (object, name) = field.rsplit_once('/').expect("a field of an object");
+                event.pointer_mut(object).and_then(Value::as_object_mut).unwrap().remove(name);
+            }
         }
         event["file"] = self.file(&path);
         event["process"] = self.process(number, &program);
         event
     }
 
+    /// All depends on the program: one that is excluded, or looks like it.
+    fn of_a_program(&mut self, number: usize) -> Value {
+        let place = self.place();
+        let program = self.excluded_program();
+        let program = self.beside(&program);
+        plain(number, "linux", &format!("{place}{}", self.one(&FILES[..10])), &program)
+    }
+
+    /// All depends on the place.
+    fn in_a_place(&mut self, number: usize) -> Value {
+        let place = self.place();
+        let place = self.beside(place.trim_end_matches('/'));
+        plain(number, "linux", &format!("{place}/{}", self.one(&FILES[..10])), "/bin/sh")
+    }
+
+    /// All depends on the program and the name.
+    fn of_a_windows_program(&mut self, number: usize) -> Value {
+        let place = self.one(&WINDOWS_PLACES[..7]).trim_end_matches('\\');
+        let file = self.index(self.published.sigma.windows.expected_files.len());
+        let file = self.published.sigma.windows.expected_files[file].clone();
+        let file = if self.percent(50) { file } else { format!("\\{}", self.beside(&file[1..])) };
+        let program = format!(r"C:\Python311{}", self.published.sigma.windows.expected_program);
+        let program = if self.percent(50) { program } else { self.beside(&program) };
+        plain(number, "windows", &format!("{place}{file}"), &program)
+    }
+
+    /// A directory that Elastic's rule looks at.
+    fn place(&mut self) -> String {
+        let place = self.index(self.published.elastic.places.len());
+        let place = self.published.elastic.places[place].clone();
+        self.filled(place.strip_suffix('*').expect("a pattern for what is in a directory"))
+    }
+
+    /// A text, or one that is nearly it.
+    fn beside(&mut self, text: &str) -> String {
+        match self.dice.below(6) {
+            0 | 1 => text.to_owned(),
+            2 => format!("{}{text}", self.one(&["/srv", "x", "/", ".", "C:"])),
+            3 => format!("{text}{}", self.one(&["x", "/x", ".1", " ", "\nx"])),
+            4 => self.spoilt(text),
+            _ => self.shouted(text),
+        }
+    }
+
     /// Path, name and extension, most of the time as one belongs to the other.
     fn file(&mut self, path: &str) -> Value {
-        let name = path.rsplit(['/', '\\']).next().unwrap_or_default().to_owned();
+        let name = last(path).to_owned();
         let extension = name.rsplit_once('.').map(|(_, extension)| extension.to_owned());
         let name = match self.dice.below(100) {
             0..94 => Some(name),
@@ -256,7 +304,7 @@ impl Events {
     }
 
     fn process(&mut self, number: usize, program: &str) -> Value {
-        let name = program.rsplit(['/', '\\']).next().unwrap_or_default().to_owned();
+        let name = last(program).to_owned();
         let name = match self.dice.below(100) {
             0..80 => Some(name),
             80..84 => None,
@@ -280,12 +328,7 @@ impl Events {
     fn unix_path(&mut self) -> String {
         let (name, deeper) = (self.file_name(), self.one(&DEEPER).to_owned());
         let path = match self.dice.below(100) {
-            0..45 => {
-                let place = self.index(self.published.elastic.places.len());
-                let place = self.published.elastic.places[place].clone();
-                let directory = self.filled(place.strip_suffix('*').expect("a pattern for what is in a directory"));
-                format!("{directory}{deeper}{name}")
-            }
+            0..45 => format!("{}{deeper}{name}", self.place()),
             45..85 => {
                 let above = self.one(&["/usr", "/usr/local", "/srv/venv", "/Library/Frameworks/Python.framework", ""]);
                 let minor = self.dice.below(30);
@@ -335,20 +378,11 @@ impl Events {
     }
 
     fn unix_program(&mut self) -> String {
-        match self.dice.below(100) {
-            0..55 => self.one(&PROGRAMS).to_owned(),
-            55..75 => {
-                let program = self.excluded_program();
-                self.changed(program)
-            }
-            75..85 => {
-                let program = self.excluded_program();
-                self.spoilt(&program)
-            }
-            // Excluded is the path as a whole.
-            85..90 => format!("{}{}", self.one(&["/srv", "x", "/usr", "."]), self.excluded_program()),
-            _ => format!("{}{}", self.excluded_program(), self.one(&["x", "/x", ".1", " ", "\nx"])),
+        if self.percent(55) {
+            return self.one(&PROGRAMS).to_owned();
         }
+        let program = self.excluded_program();
+        self.beside(&program)
     }
 
     fn excluded_program(&mut self) -> String {
@@ -421,6 +455,33 @@ impl Events {
             .map(|c| if all || self.percent(30) { c.to_ascii_uppercase() } else { c.to_ascii_lowercase() })
             .collect()
     }
+}
+
+/// An event that a sensor could have written, without file and process.
+fn written(number: usize, system: &str, action: &str) -> Value {
+    json!({
+        "@timestamp": format!("2026-11-27T12:{:02}:{:02}.000000Z", number / 60 % 60, number % 60),
+        "event": {"kind": "event", "category": ["file"], "type": ["creation"], "action": action},
+        "host": {"name": "generated", "os": {"type": system}},
+        "user": {"id": "1000"},
+    })
+}
+
+/// A creation in which everything fits together.
+fn plain(number: usize, system: &str, path: &str, program: &str) -> Value {
+    let mut event = written(number, system, "creation");
+    let (name, of_program) = (last(path), last(program));
+    event["file"] = json!({"path": path, "name": name});
+    if let Some((_, extension)) = name.rsplit_once('.') {
+        event["file"]["extension"] = json!(extension);
+    }
+    event["process"] = json!({"pid": 1000 + number, "executable": program, "name": of_program});
+    event
+}
+
+/// The last part of a path of any system.
+fn last(path: &str) -> &str {
+    path.rsplit(['/', '\\']).next().unwrap_or_default()
 }
 
 /// The generated events, and what the engines say of them; asked once.
