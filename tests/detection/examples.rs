@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::engines::{Opinion, ask_about, content};
 
 /// Linux, creation; the name and its extension as the path has them.
-fn linux(program: &str, path: &str) -> Value {
+pub(crate) fn linux(program: &str, path: &str) -> Value {
     let name = path.rsplit('/').next().unwrap();
     json!({
         "host": {"os": {"type": "linux"}},
@@ -20,12 +20,12 @@ fn linux(program: &str, path: &str) -> Value {
 }
 
 /// The same elsewhere.
-fn on(os: &str, program: &str, path: &str) -> Value {
+pub(crate) fn on(os: &str, program: &str, path: &str) -> Value {
     with(linux(program, path), "/host/os/type", json!(os))
 }
 
 /// With another value at a JSON pointer; null: without the field.
-fn with(mut event: Value, pointer: &str, value: Value) -> Value {
+pub(crate) fn with(mut event: Value, pointer: &str, value: Value) -> Value {
     let (object, field) = pointer.rsplit_once('/').unwrap();
     let object = event.pointer_mut(object).unwrap().as_object_mut().unwrap();
     if value.is_null() {
@@ -38,8 +38,8 @@ fn with(mut event: Value, pointer: &str, value: Value) -> Value {
 
 const BOTH: &[&str] = &["elastic-seed", "elastic-current"];
 const UNIX: &[&str] = &["elastic-seed", "elastic-current", "sigma-linux"];
-const SITE: &str = "/usr/lib/python3.11/site-packages/evil.pth";
-const VENV: &str = r"C:\src\venv\Lib\site-packages\evil.pth";
+pub(crate) const SITE: &str = "/usr/lib/python3.11/site-packages/evil.pth";
+pub(crate) const VENV: &str = r"C:\src\venv\Lib\site-packages\evil.pth";
 
 /// Plantings that have happened, and the same with one thing changed.
 fn happened() -> Vec<(&'static str, Value, &'static [&'static str])> {

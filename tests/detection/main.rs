@@ -3,8 +3,8 @@
 //!
 //! - `engines`: `engines.py` in an environment of its own, with the rules of `published.json`
 //! - `examples`: events written by hand, with what each rule has to say of them
-//! - `events`: generated events
-//! - `records`: what a guard writes of every planting that is known, before the engines
+//! - `events`: generated events; `parity`: the engines and `pthguard replay` on the same events
+//! - `records`: what a guard writes of every planting that is known, before the engines and `pthguard replay`
 //! - `content`: the rules in `docs/detection/` on pthguard's records
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -33,4 +33,6 @@ mod content;
 mod engines;
 mod events;
 mod examples;
+mod parity;
 mod records;
+mod replay;

@@ -1,13 +1,16 @@
-//! What a guard in audit mode writes of every planting in `tests/guard/ways.rs`, before the engines.
+//! What a guard in audit mode writes of every planting in `tests/guard/ways.rs`, before the engines and `pthguard replay`.
 //!
 //! The site directories are the test's own, and the published rules ask for those of a system: in the records, and only
 //! there, the environment's `lib` is called `/usr/lib` for one planting and `/opt/app/lib` for the next.
 
+use std::fs;
+
 use serde_json::Value;
 
 use crate::content::{alert, ours};
-use crate::engines::{Opinion, ask_about};
+use crate::engines::{Opinion, ask, lines};
 use crate::harness::{Config, SOON, field};
+use crate::parity::{self, compare};
 use crate::plant::{Spot, Way};
 use crate::site::{Place, wait_for};
 use crate::ways::WAYS;
@@ -65,7 +68,11 @@ fn records_of_every_planting() {
     let written: Vec<Written> =
         WAYS.chunks(TOGETHER).enumerate().flat_map(|(number, ways)| plant(ways, number * TOGETHER)).collect();
     let events: Vec<Value> = written.iter().flat_map(|one| one.records.clone()).collect();
-    let opinions = ask_about(&events, &ours());
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("events.ndjson");
+    fs::write(&file, lines(&events)).unwrap();
+    let opinions = ask(&file, &ours());
+    assert_eq!(opinions.len(), events.len());
 
     for (event, opinion) in events.iter().zip(&opinions) {
         let against = field(event, "pthguard.verdict") == "would-deny";
@@ -90,4 +97,6 @@ fn records_of_every_planting() {
             assert!(!misses.contains(&way), "{rule} does not fire on our records of {way}");
         }
     }
+    compare(&parity::ELASTIC, &file, &events, &opinions);
+    compare(&parity::SIGMA, &file, &events, &opinions);
 }
