@@ -2,10 +2,9 @@
 //! here and the mapping of fields are what the comparison in `parity` rests on. What they say of plantings that have
 //! happened is held against `docs/detection/README.md`.
 
-use std::fs;
-
 use serde_json::{Value, json};
 
+use crate::document;
 use crate::engines::{Opinion, ask_about, content};
 
 /// Linux, creation; the name and its extension as the path has them.
@@ -163,9 +162,6 @@ fn engines_say_what_the_rules_mean() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-const BEGIN: &str = "<!-- published:begin -->\n";
-const END: &str = "<!-- published:end -->";
-
 fn row(what: &str, event: &Value, opinion: &Opinion) -> String {
     let said = |rules: &[&str]| if rules.iter().any(|rule| opinion.has(rule)) { "reported" } else { "nothing" };
     format!(
@@ -188,16 +184,7 @@ fn the_document_says_what_the_engines_said() {
     for ((what, event, _), opinion) in happened.iter().zip(ask_about(&events, &[])) {
         table += &row(what, event, &opinion);
     }
-    let file = content("README.md");
-    let document = fs::read_to_string(&file).unwrap();
-    let (before, rest) = document.split_once(BEGIN).expect("the mark at which the table begins");
-    let (written, after) = rest.split_once(END).expect("the mark at which the table ends");
-    if std::env::var_os("PTHGUARD_DETECTION_WRITE").is_some() {
-        fs::write(&file, format!("{before}{BEGIN}{table}{END}{after}")).unwrap();
-        println!("wrote {}", file.display());
-        return;
-    }
-    assert_eq!(written, table, "PTHGUARD_DETECTION_WRITE=1 cargo test --test detection writes {}", file.display());
+    document::says(&content("README.md"), "published", &table);
 }
 
 /// The Python implementation of EQL compares without regard to case, Elasticsearch does not.

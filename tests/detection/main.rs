@@ -5,6 +5,7 @@
 //! - `examples`: events written by hand, with what each rule has to say of them
 //! - `events`: generated events; `parity`: the engines and `pthguard replay` on the same events
 //! - `records`: what a guard writes of every planting that is known, before the engines and `pthguard replay`
+//! - `coverage`: `docs/coverage.md`, with `fapolicyd` beside the rules; `document`: tables that are written or held to
 //! - `content`: the rules in `docs/detection/` on pthguard's records
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -30,9 +31,12 @@ mod sys;
 mod ways;
 
 mod content;
+mod coverage;
+mod document;
 mod engines;
 mod events;
 mod examples;
+mod fapolicyd;
 mod parity;
 mod records;
 mod replay;

@@ -8,6 +8,7 @@ use std::fs;
 use serde_json::Value;
 
 use crate::content::{alert, ours};
+use crate::coverage;
 use crate::engines::{Opinion, ask, lines};
 use crate::harness::{Config, SOON, field};
 use crate::parity::{self, compare};
@@ -79,10 +80,10 @@ fn records_of_every_planting() {
         assert_eq!(alert(opinion), Some(against), "our own rules: {:?}: {event}", opinion.fires);
     }
     let mut rest = &opinions[..];
-    let mut seen: Vec<(&str, &[Opinion])> = Vec::new();
+    let mut seen: Vec<(&'static Way, &[Opinion])> = Vec::new();
     for one in &written {
         let (its, others) = rest.split_at(one.records.len());
-        seen.push((one.way.name, its));
+        seen.push((one.way, its));
         rest = others;
     }
     println!("{} records of {} plantings", events.len(), written.len());
@@ -90,7 +91,7 @@ fn records_of_every_planting() {
         let misses: Vec<&str> = seen
             .iter()
             .filter(|(_, its)| !its.iter().any(|opinion| opinion.has(rule)))
-            .map(|(name, _)| *name)
+            .map(|(way, _)| way.name)
             .collect();
         println!("  {rule} reports {}, not {misses:?}", written.len() - misses.len());
         for way in PLAIN {
@@ -99,4 +100,5 @@ fn records_of_every_planting() {
     }
     compare(&parity::ELASTIC, &file, &events, &opinions);
     compare(&parity::SIGMA, &file, &events, &opinions);
+    coverage::techniques(&seen);
 }
