@@ -10,7 +10,9 @@ use std::sync::Arc;
 
 use super::event::{Event, Operation};
 use crate::config::Config;
-use crate::model::{Access, ArrivalAction, Failure, FailureAction, Reason, Recorded, Request, Site, Subject, Verdict};
+use crate::model::{
+    Access, ArrivalAction, Failure, FailureAction, Reason, Recorded, Request, Site, StartupNames, Subject, Verdict,
+};
 use crate::policy::{NoRule, PathGlob};
 use crate::resolve::{recorded, site_prefix};
 
@@ -69,12 +71,15 @@ impl Why {
 pub(super) struct Judge {
     config: Config,
     sites: Vec<PathGlob>,
+    startup: StartupNames,
 }
 
 impl Judge {
     pub(super) fn new(config: Config) -> Self {
         let sites = config.protect.sites.iter().filter_map(|glob| PathGlob::new(glob).ok()).collect();
-        Judge { config, sites }
+        let startup = config.protect.startup.clone();
+        let startup = if config.protect.customize { startup.and_customize() } else { startup };
+        Judge { config, sites, startup }
     }
 
     pub(super) fn judge(&self, event: &Event<'_>) -> Judged {
@@ -138,12 +143,11 @@ impl Judge {
     /// The site directory because of which the guard would be asked: that of the file, or for code of a startup package
     /// the one in which the package lies.
     fn guarded<'a>(&self, directory: &'a str, name: &str) -> Option<&'a str> {
-        let startup = &self.config.protect.startup;
-        if startup.matches(name.as_bytes()) && self.is_site(directory) {
+        if self.startup.matches(name.as_bytes()) && self.is_site(directory) {
             return Some(directory);
         }
         let (above, package) = split(directory);
-        let is_inside = startup.inside(package.as_bytes()).is_some_and(|inside| inside.matches(name.as_bytes()));
+        let is_inside = self.startup.inside(package.as_bytes()).is_some_and(|inside| inside.matches(name.as_bytes()));
         (is_inside && self.is_site(above)).then_some(above)
     }
 
