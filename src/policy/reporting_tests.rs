@@ -3,37 +3,12 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used)]
 
+use super::tests::{patterns, rule};
 use super::*;
 use crate::model::{Os, Program, Recorded, Script, Site, Subject};
 
-fn patterns(texts: &[&str]) -> Vec<Pattern> {
-    texts.iter().map(|text| Pattern::new(text).unwrap()).collect()
-}
-
 fn deny() -> Rule {
-    Rule {
-        name: "reported".into(),
-        verdict: Verdict::Deny,
-        exe: Vec::new(),
-        script: Vec::new(),
-        module: Vec::new(),
-        command: false,
-        parent: Vec::new(),
-        uid: UidSet::Any,
-        scope: Scope::Any,
-        sites: Vec::new(),
-        file: Vec::new(),
-        path: Vec::new(),
-        extension: Vec::new(),
-        os: Vec::new(),
-        except: Vec::new(),
-        owner: Owner::User,
-        environment: Environment::CleanForUsers,
-        containers: false,
-        access: AccessSet::CREATE.with(Access::Rename),
-        content: ContentSet::EMPTY,
-        place: Place { file: "test".into(), line: 1 },
-    }
+    Rule { access: AccessSet::CREATE.with(Access::Rename), ..rule("reported", Verdict::Deny) }
 }
 
 /// A creation as it was recorded on some host.

@@ -13,7 +13,7 @@ use crate::model::{Distrust, Os, Program, Script, Site, Subject, Uids, Writers};
 /// A startup file's name.
 const NAME: &str = "x.pth";
 
-fn rule(name: &str, verdict: Verdict) -> Rule {
+pub(super) fn rule(name: &str, verdict: Verdict) -> Rule {
     Rule {
         name: name.into(),
         verdict,
@@ -43,7 +43,7 @@ fn globs(texts: &[&str]) -> Vec<PathGlob> {
     texts.iter().map(|text| PathGlob::new(text).unwrap()).collect()
 }
 
-fn patterns(texts: &[&str]) -> Vec<Pattern> {
+pub(super) fn patterns(texts: &[&str]) -> Vec<Pattern> {
     texts.iter().map(|text| Pattern::new(text).unwrap()).collect()
 }
 
