@@ -181,7 +181,7 @@ impl Replay {
         out.write_all(b"\n")
     }
 
-    fn judged(&mut self, at: &impl Fn() -> At, event: &Event<'_>) -> Judged {
+    fn judged<'e>(&mut self, at: &impl Fn() -> At, event: &'e Event<'_>) -> Judged<'e> {
         let judged = self.judge.judge(event);
         self.tally.judged(at, event, &judged);
         if let Some(other) = &self.other {
