@@ -104,7 +104,7 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         diff: Option<PathBuf>,
         /// Print a rule that would allow this program: an executable or a script, as the report names it
-        #[arg(long, value_name = "PROGRAM", conflicts_with_all = ["json", "each"])]
+        #[arg(long, value_name = "PROGRAM", allow_hyphen_values = true, conflicts_with_all = ["json", "each"])]
         suggest: Option<String>,
         /// Who wrote the records: auto, pthguard, ecs, sysmon, auditd, falco
         #[arg(long, value_name = "FORMAT", default_value = "auto", value_parser = format)]

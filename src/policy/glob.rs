@@ -66,6 +66,15 @@ pub enum GlobError {
     },
 }
 
+/// Whether a path is that of an interpreter, with whatever version behind its name: what
+/// [`PathGlob::may_name_interpreter`] says of a glob that matches this path alone.
+#[must_use]
+pub fn is_interpreter(path: &str) -> bool {
+    let file_name = path.rsplit('/').next().unwrap_or(path);
+    let is_version = |rest: &str| rest.is_empty() || rest.starts_with(|c: char| matches!(c, '-' | '.' | '0'..='9'));
+    INTERPRETERS.split_whitespace().any(|interpreter| file_name.strip_prefix(interpreter).is_some_and(is_version))
+}
+
 /// One element of a glob.
 #[derive(Clone, Debug, PartialEq)]
 enum Token {

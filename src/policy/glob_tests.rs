@@ -166,3 +166,22 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn a_path_is_an_interpreters_as_the_glob_of_it_is() {
+    for path in [
+        "/usr/bin/python3.11",
+        "/usr/bin/python",
+        "/usr/bin/python3.13t",
+        "/usr/bin/bash",
+        "/usr/bin/bashful",
+        "/usr/bin/bas",
+        "/lib/ld-linux-x86-64.so.2",
+        "/usr/bin/[",
+        "/opt/qemu-x86_64",
+        "/bin/sh/x",
+    ] {
+        let glob = PathGlob::new(&::glob::Pattern::escape(path)).unwrap();
+        assert_eq!(is_interpreter(path), glob.may_name_interpreter(), "{path}");
+    }
+}

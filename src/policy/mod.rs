@@ -27,7 +27,7 @@ mod tests;
 mod trust;
 
 pub use self::access::AccessSet;
-pub use self::glob::{GlobError, PathGlob};
+pub use self::glob::{GlobError, PathGlob, is_interpreter};
 pub use self::pattern::{Pattern, PatternError};
 pub use self::rule::{Except, Mismatch, Place, Rule, Scope, UidSet};
 pub use self::shadow::{Shadow, shadows};

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::model::{
     Access, ArrivalAction, Failure, FailureAction, Reason, Recorded, Request, Site, StartupNames, Subject, Verdict,
 };
-use crate::policy::{NoRule, PathGlob};
+use crate::policy::{NoRule, PathGlob, is_interpreter};
 use crate::resolve::{recorded, site_prefix};
 
 /// The uid that is supposed where a record does not tell one: that of an ordinary user, whom fewer rules let in.
@@ -21,10 +21,12 @@ const NOBODY: u32 = 65_534;
 
 /// What the policy says to an operation.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Judged {
+pub(super) struct Judged<'a> {
     pub(super) verdict: Answer,
     pub(super) rule: Option<Arc<str>>,
     pub(super) reason: Why,
+    /// The site directory that the policy was asked about; `None` if it was not asked.
+    pub(super) site: Option<&'a str>,
 }
 
 /// What would have come of it.
@@ -77,13 +79,15 @@ pub(super) struct Judge {
 impl Judge {
     pub(super) fn new(config: Config) -> Self {
         let sites = config.protect.sites.iter().filter_map(|glob| PathGlob::new(glob).ok()).collect();
-        let startup = config.protect.startup.clone();
-        let startup = if config.protect.customize { startup.and_customize() } else { startup };
+        let startup = match config.protect.customize {
+            true => config.protect.startup.clone().and_customize(),
+            false => config.protect.startup.clone(),
+        };
         Judge { config, sites, startup }
     }
 
-    pub(super) fn judge(&self, event: &Event<'_>) -> Judged {
-        let answered = |verdict, reason| Judged { verdict, rule: None, reason };
+    pub(super) fn judge<'a>(&self, event: &'a Event<'_>) -> Judged<'a> {
+        let answered = |verdict, reason| Judged { verdict, rule: None, reason, site: None };
         let (access, creates) = match event.operation {
             Operation::Create => (Access::Write, true),
             Operation::Modify => (Access::Write, false),
@@ -100,6 +104,18 @@ impl Judge {
             None if self.config.policy.no_rule() == NoRule::Allow => directory,
             None => return answered(Answer::Allow, Why::NotGuarded),
         };
+        let (verdict, rule, reason) = self.asked(event, site, name, access, creates);
+        Judged { verdict, rule, reason: Why::Decided(reason), site: Some(site) }
+    }
+
+    fn asked(
+        &self,
+        event: &Event<'_>,
+        site: &str,
+        name: &str,
+        access: Access,
+        creates: bool,
+    ) -> (Answer, Option<Arc<str>>, Reason) {
         let subject = subject(event);
         let site = Path::new(site);
         let site = Site { prefix: site_prefix(site), path: site.to_owned(), owner: subject.uids.effective };
@@ -113,20 +129,17 @@ impl Judge {
         if event.exe.is_none() && decision.reason == Reason::NoRule && decision.verdict == Verdict::Deny {
             return self.unresolved(access);
         }
-        let reason = Why::Decided(decision.reason);
         let is_beyond =
             |rule: &str| event.content.is_some_and(|class| !self.config.policy.content_of(rule).contains(class));
         match (decision.verdict, &decision.rule) {
-            (Verdict::Allow, Some(rule)) if is_beyond(rule) => {
-                Judged { verdict: Answer::Held, rule: decision.rule, reason: Why::Decided(Reason::Held) }
-            }
-            (Verdict::Allow, _) => Judged { verdict: Answer::Allow, rule: decision.rule, reason },
-            (Verdict::Deny, _) => Judged { verdict: Answer::Deny, rule: decision.rule, reason },
+            (Verdict::Allow, Some(rule)) if is_beyond(rule) => (Answer::Held, decision.rule, Reason::Held),
+            (Verdict::Allow, _) => (Answer::Allow, decision.rule, decision.reason),
+            (Verdict::Deny, _) => (Answer::Deny, decision.rule, decision.reason),
         }
     }
 
     /// The record does not tell who it was.
-    fn unresolved(&self, access: Access) -> Judged {
+    fn unresolved(&self, access: Access) -> (Answer, Option<Arc<str>>, Reason) {
         let failure = &self.config.failure;
         let (failure, is_allowed) = match access {
             Access::Rename | Access::Link | Access::Symlink => {
@@ -137,18 +150,23 @@ impl Judge {
             }
         };
         let verdict = if is_allowed { Answer::Allow } else { Answer::Deny };
-        Judged { verdict, rule: None, reason: Why::Decided(Reason::Failure(failure)) }
+        (verdict, None, Reason::Failure(failure))
     }
 
     /// The site directory because of which the guard would be asked: that of the file, or for code of a startup package
-    /// the one in which the package lies.
+    /// and what Python has compiled the one in which they lie.
     fn guarded<'a>(&self, directory: &'a str, name: &str) -> Option<&'a str> {
         if self.startup.matches(name.as_bytes()) && self.is_site(directory) {
             return Some(directory);
         }
-        let (above, package) = split(directory);
-        let is_inside = self.startup.inside(package.as_bytes()).is_some_and(|inside| inside.matches(name.as_bytes()));
-        (is_inside && self.is_site(above)).then_some(above)
+        let (above, last) = split(directory);
+        let has = |names: Option<StartupNames>| names.is_some_and(|names| names.matches(name.as_bytes()));
+        if has(self.startup.inside(last.as_bytes())) && self.is_site(above) {
+            return Some(above);
+        }
+        let (site, package) = split(above);
+        let inside = self.startup.inside(package.as_bytes());
+        (has(inside.and_then(|inside| inside.inside(last.as_bytes()))) && self.is_site(site)).then_some(site)
     }
 
     fn is_site(&self, directory: &str) -> bool {
@@ -193,12 +211,7 @@ pub(super) fn is_silent(event: &Event<'_>) -> bool {
     event.args.is_empty() && event.script.is_none() && event.exe.as_deref().is_some_and(is_interpreter)
 }
 
-/// Whether an executable runs what somebody else wrote.
-pub(super) fn is_interpreter(exe: &str) -> bool {
-    PathGlob::new(&glob_of(exe)).is_ok_and(|glob| glob.may_name_interpreter())
-}
-
-/// A glob that matches this path alone.
+/// A glob that matches this path alone. Braces are refused in globs, where they do not stand in a class.
 pub(super) fn glob_of(path: &str) -> String {
-    glob::Pattern::escape(path)
+    glob::Pattern::escape(path).replace('{', "[{]")
 }

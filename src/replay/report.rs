@@ -1,5 +1,7 @@
 //! What came of it, for people and for programs.
 
+use std::borrow::Cow;
+use std::fmt::Write as _;
 use std::io::{self, Write};
 
 use serde::Serialize;
@@ -120,8 +122,28 @@ impl<'a> Report<'a> {
 }
 
 pub(super) fn json(tally: &Tally, out: &mut impl Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, &Report::of(tally))?;
-    writeln!(out)
+    let answer = serde_json::to_string_pretty(&Report::of(tally))?;
+    writeln!(out, "{}", visible(&answer))
+}
+
+/// The same JSON, with what a terminal could obey or hide as JSON escapes it. It is all in strings: beyond them JSON has
+/// nothing but ASCII.
+pub(super) fn visible(json: &str) -> Cow<'_, str> {
+    let is_plain = |c: char| c < '\u{7f}' || matches!(escape(c.encode_utf8(&mut [0; 4]).as_bytes()), Cow::Borrowed(_));
+    if json.bytes().all(|byte| byte < 0x7f) || json.chars().all(is_plain) {
+        return Cow::Borrowed(json);
+    }
+    let mut visible = String::with_capacity(json.len() + 64);
+    for c in json.chars() {
+        if is_plain(c) {
+            visible.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(visible, "\\u{unit:04x}"); // writing to a String cannot fail
+            }
+        }
+    }
+    Cow::Owned(visible)
 }
 
 pub(super) fn text(tally: &Tally, other: Option<&str>, out: &mut impl Write) -> io::Result<()> {
@@ -198,6 +220,6 @@ fn by(row: &Counted<'_>) -> String {
 }
 
 /// On one line, with nothing that a terminal obeys.
-fn shown(text: &str) -> std::borrow::Cow<'_, str> {
+fn shown(text: &str) -> Cow<'_, str> {
     escape(text.as_bytes())
 }

@@ -14,6 +14,7 @@ use super::judge::{Judge, Judged};
 use super::progress::Progress;
 use super::tally::{At, Tally};
 use super::{report, suggest};
+use crate::audit::{escape, escape_path};
 use crate::config;
 
 /// What is asked for.
@@ -60,7 +61,7 @@ pub enum ReplayError {
     #[error(transparent)]
     Policy(#[from] config::Errors),
     /// A file cannot be read.
-    #[error("cannot read {}: {source}", path.display())]
+    #[error("cannot read {}: {source}", escape_path(path))]
     Input {
         /// The file.
         path: PathBuf,
@@ -71,10 +72,10 @@ pub enum ReplayError {
     #[error("cannot write the answer: {0}")]
     Output(#[from] io::Error),
     /// Nothing that this program did would have been denied.
-    #[error("nothing by {0} would not have been allowed: give an executable or a script as the report names it")]
+    #[error("nothing by {} would not have been allowed: give an executable or a script as the report names it", escape(.0.as_bytes()))]
     NoSuchWriter(String),
     /// No rule can be made of it.
-    #[error("no rule for {exe} can be suggested: {why}")]
+    #[error("no rule for {} can be suggested: {why}", escape(exe.as_bytes()))]
     CannotSuggest {
         /// The executable.
         exe: String,
@@ -177,11 +178,12 @@ impl Replay {
         let (rule, why) =
             judged.as_ref().map_or((None, None), |judged| (judged.rule.as_deref(), Some(judged.reason.as_str())));
         let each = Each { file, line: parsed.line, verdict, rule, reason: reason.or(why) };
-        serde_json::to_writer(&mut *out, &each)?;
+        let line = serde_json::to_string(&each)?;
+        out.write_all(report::visible(&line).as_bytes())?;
         out.write_all(b"\n")
     }
 
-    fn judged(&mut self, at: &impl Fn() -> At, event: &Event<'_>) -> Judged {
+    fn judged<'e>(&mut self, at: &impl Fn() -> At, event: &'e Event<'_>) -> Judged<'e> {
         let judged = self.judge.judge(event);
         self.tally.judged(at, event, &judged);
         if let Some(other) = &self.other {

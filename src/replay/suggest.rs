@@ -1,15 +1,20 @@
 //! A rule that would allow a writer, for whoever has looked at it and wants it.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
 use super::ReplayError;
-use super::judge::{glob_of, is_interpreter};
+use super::judge::{Why, glob_of};
 use super::tally::{Tally, Who, Writer};
 use crate::audit::escape;
-use crate::model::ContentClass;
+use crate::model::{ContentClass, Reason};
+use crate::policy::{PathGlob, is_interpreter};
 
 /// Directories that a rule names one by one.
 const MAX_SITES: usize = 16;
+/// Bytes of a program's name in that of its rule, which a policy limits.
+const MAX_SHOWN: usize = 90;
 
 /// A commented rule for what `chosen` was denied: an executable, or the script that an interpreter ran.
 pub(super) fn suggest(tally: &Tally, chosen: &str) -> Result<String, ReplayError> {
@@ -40,11 +45,18 @@ fn rule(who: &Who, writers: &[&Writer], others: usize) -> Result<String, ReplayE
         None => None,
         Some("-c" | "-") => return Err(cannot("it ran what stood on its command line or came from standard input")),
         Some(script) => match script.strip_prefix("-m ") {
-            Some(module) => Some(("module", module)),
+            Some(module) if is_module(module) => Some(("module", module)),
+            Some(_) => return Err(cannot("it ran a module of a name that cannot be written in a policy")),
             None if script.starts_with('/') => Some(("script", script)),
             None => return Err(cannot("it ran a script that was not recorded with its whole path")),
         },
     };
+    let mut paths =
+        std::iter::once(who.exe.as_str()).chain(program.filter(|(key, _)| *key == "script").map(|(_, path)| path));
+    if paths.any(|path| PathGlob::new(&glob_of(path)).is_err()) {
+        return Err(cannot("it has a path that cannot be written in a policy"));
+    }
+    let contained: u64 = writers.iter().map(|writer| writer.contained).sum();
     let count: u64 = writers.iter().map(|writer| writer.count).sum();
     let name = program.map_or(who.exe.as_str(), |(_, program)| program);
     let mut text = String::new();
@@ -53,16 +65,30 @@ fn rule(who: &Who, writers: &[&Writer], others: usize) -> Result<String, ReplayE
     if let Some(first) = writers.first() {
         let _ = writeln!(text, "# {}", escape(first.path.as_bytes()));
     }
+    if contained == count {
+        return Err(cannot("it ran in a container: write a rule with containers = true yourself, and name its sites"));
+    }
+    if contained > 0 {
+        let _ = writeln!(text, "# {contained} of them were those of containers, which are not covered.");
+    }
+    let denying: BTreeSet<&str> = writers
+        .iter()
+        .filter(|writer| writer.reason == Why::Decided(Reason::Rule))
+        .filter_map(|writer| writer.rule.as_deref())
+        .collect();
+    for rule in denying {
+        let _ = writeln!(text, "# Rule {} denies it: put this one before that.", quoted(rule));
+    }
     if others > 0 {
         let _ = writeln!(text, "# {others} other programs of this name are not covered.");
     }
     let _ = writeln!(text, "# Look at it before you use it: whoever can be this program can write these files then.");
-    let _ = writeln!(text, "[[allow]]\nname = {}", quoted(&format!("allowed: {}", last(name))));
+    let _ = writeln!(text, "[[allow]]\nname = {}", quoted(&named(name)));
     let _ = writeln!(text, "exe = [{}]", quoted(&glob_of(&who.exe)));
     if let Some((key, program)) = program {
         let program = if key == "script" { glob_of(program) } else { program.to_owned() };
         let _ = writeln!(text, "{key} = [{}]", quoted(&program));
-        let _ = writeln!(text, "scope = \"any\" # the directories are named below");
+        let _ = writeln!(text, "scope = \"any\"");
     }
     let all = |of: fn(&Writer) -> Vec<String>| -> Vec<String> {
         let mut all: Vec<String> = writers.iter().flat_map(|writer| of(writer)).collect();
@@ -78,6 +104,11 @@ fn rule(who: &Who, writers: &[&Writer], others: usize) -> Result<String, ReplayE
     if sites.len() <= MAX_SITES && !sites.is_empty() {
         let sites: Vec<String> = sites.iter().map(|site| quoted(site)).collect();
         let _ = writeln!(text, "sites = [{}]", sites.join(", "));
+    } else {
+        let _ = writeln!(
+            text,
+            "# In more than {MAX_SITES} directories: this is for all, name with sites those that you mean."
+        );
     }
     let mut accesses = all(|writer| writer.accesses().into_iter().map(str::to_owned).collect());
     if accesses.is_empty() {
@@ -100,10 +131,33 @@ fn rule(who: &Who, writers: &[&Writer], others: usize) -> Result<String, ReplayE
     Ok(text)
 }
 
-fn last(path: &str) -> &str {
-    path.rsplit('/').next().unwrap_or(path)
+/// What the rule is called: unlike any other suggestion, where the name of a rule can be that long.
+fn named(program: &str) -> String {
+    let last = program.rsplit('/').next().unwrap_or(program);
+    let mut name = format!("allowed: {}", if program.len() <= MAX_SHOWN { program } else { last });
+    name = name.replace(char::is_control, " ");
+    name.truncate(name.floor_char_boundary(MAX_SHOWN));
+    name
 }
 
+/// As `config` wants a module's name.
+fn is_module(name: &str) -> bool {
+    let is_part = |part: &str| !part.is_empty() && part.chars().all(|c| c.is_alphanumeric() || matches!(c, '_' | '-'));
+    name.split('.').all(is_part)
+}
+
+/// A string of TOML on one line, in which nothing speaks to a terminal.
 fn quoted(text: &str) -> String {
-    toml::Value::String(text.to_owned()).to_string()
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if matches!(escape(c.encode_utf8(&mut [0; 4]).as_bytes()), Cow::Borrowed(_)) => quoted.push(c),
+            c => {
+                let _ = write!(quoted, "\\U{:08X}", u32::from(c));
+            }
+        }
+    }
+    quoted.push('"');
+    quoted
 }

@@ -11,8 +11,10 @@ use crate::model::ContentClass;
 const MAX_WRITERS: usize = 10_000;
 /// Malformed records that are shown.
 const MAX_SHOWN: usize = 10;
-/// Directories and classes of content that are remembered of one writer.
+/// Directories and users that are remembered of one writer.
 const MAX_OF_ONE: usize = 64;
+/// Bytes of names that are remembered in all: each can be as long as a record.
+const MAX_TEXT: usize = 16 * 1024 * 1024;
 
 /// Where a record stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub(super) struct Tally {
     pub(super) writers: HashMap<Who, Writer>,
     /// Operations of writers for whom there was no room.
     pub(super) further: u64,
+    /// Bytes of names that are remembered.
+    text: usize,
     pub(super) changes: HashMap<(Outcome, Outcome), Change>,
 }
 
@@ -58,7 +62,10 @@ pub(super) struct Writer {
     pub(super) operations: BTreeSet<&'static str>,
     pub(super) uids: BTreeSet<u32>,
     pub(super) contents: BTreeSet<&'static str>,
+    /// Site directories.
     pub(super) directories: BTreeSet<String>,
+    /// How many of the operations were those of containers.
+    pub(super) contained: u64,
     /// The first file.
     pub(super) path: String,
     pub(super) first: At,
@@ -87,7 +94,7 @@ impl Tally {
         self.others += 1;
     }
 
-    pub(super) fn judged(&mut self, at: impl Fn() -> At, event: &Event<'_>, judged: &Judged) {
+    pub(super) fn judged(&mut self, at: impl Fn() -> At, event: &Event<'_>, judged: &Judged<'_>) {
         self.records += 1;
         *self.outcomes.entry(outcome(judged)).or_default() += 1;
         if judged.verdict == Answer::Allow {
@@ -95,11 +102,13 @@ impl Tally {
         }
         let (exe, script) = program_of(event);
         let who = Who { exe, script, is_silent: is_silent(event), answer: judged.verdict };
-        let is_full = self.writers.len() >= MAX_WRITERS;
+        let length = who.exe.len() + who.script.as_ref().map_or(0, String::len) + event.path.len();
+        let is_full = self.writers.len() >= MAX_WRITERS || self.text + length > MAX_TEXT;
         match self.writers.get_mut(&who) {
-            Some(writer) => writer.add(event),
+            Some(writer) => writer.add(event, judged, &mut self.text),
             None if is_full => self.further += 1,
             None => {
+                self.text += length;
                 let mut writer = Writer {
                     count: 0,
                     reason: judged.reason,
@@ -108,17 +117,18 @@ impl Tally {
                     uids: BTreeSet::new(),
                     contents: BTreeSet::new(),
                     directories: BTreeSet::new(),
+                    contained: 0,
                     path: event.path.clone().into_owned(),
                     first: at(),
                 };
-                writer.add(event);
+                writer.add(event, judged, &mut self.text);
                 self.writers.insert(who, writer);
             }
         }
     }
 
     /// The same operation under another policy.
-    pub(super) fn compared(&mut self, at: impl Fn() -> At, event: &Event<'_>, one: &Judged, other: &Judged) {
+    pub(super) fn compared(&mut self, at: impl Fn() -> At, event: &Event<'_>, one: &Judged<'_>, other: &Judged<'_>) {
         if one.verdict == other.verdict {
             return;
         }
@@ -145,17 +155,20 @@ impl Tally {
 }
 
 impl Writer {
-    fn add(&mut self, event: &Event<'_>) {
+    fn add(&mut self, event: &Event<'_>, judged: &Judged<'_>, text: &mut usize) {
         self.count += 1;
+        self.contained += u64::from(event.container.is_some());
         self.operations.insert(event.operation.as_str());
         if self.uids.len() < MAX_OF_ONE {
             self.uids.extend(event.uid);
         }
         self.contents.extend(event.content.map(ContentClass::as_str));
-        if self.directories.len() < MAX_OF_ONE
-            && let Some((directory, _)) = event.path.rsplit_once('/')
+        if let Some(site) = judged.site.filter(|site| !self.directories.contains(*site))
+            && self.directories.len() < MAX_OF_ONE
+            && *text + site.len() <= MAX_TEXT
         {
-            self.directories.insert(directory.to_owned());
+            *text += site.len();
+            self.directories.insert(site.to_owned());
         }
     }
 
@@ -172,6 +185,6 @@ impl Writer {
     }
 }
 
-fn outcome(judged: &Judged) -> Outcome {
+fn outcome(judged: &Judged<'_>) -> Outcome {
     (judged.verdict, judged.rule.clone(), judged.reason)
 }
