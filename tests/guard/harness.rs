@@ -29,6 +29,7 @@ const GUARD_LIMIT: Duration = Duration::from_secs(120);
 pub(crate) struct Config {
     sites: Vec<PathBuf>,
     mode: &'static str,
+    no_rule: &'static str,
     budget_ms: u32,
     unresolved_arrival: &'static str,
     limit: Duration,
@@ -48,6 +49,7 @@ impl Config {
         Config {
             sites: place.sites(),
             mode: "enforce",
+            no_rule: "deny",
             // Longer than the default: tests share a slow machine, and none but those that say so measure time.
             budget_ms: 500,
             unresolved_arrival: "quarantine",
@@ -69,6 +71,7 @@ impl Config {
         Config {
             sites,
             mode: "enforce",
+            no_rule: "deny",
             budget_ms: 500,
             unresolved_arrival: "quarantine",
             limit: GUARD_LIMIT,
@@ -83,7 +86,7 @@ impl Config {
     }
 
     /// Add rules as they are written in a policy file.
-    #[allow(dead_code, reason = "only the installers' tests need more than `allow`")]
+    #[allow(dead_code, reason = "not every test binary needs it")]
     pub(crate) fn rules(mut self, rules: &str) -> Config {
         self.rules.push_str(rules);
         self
@@ -99,6 +102,13 @@ impl Config {
     pub(crate) fn audit(mut self) -> Config {
         self.mode = "audit";
         self
+    }
+
+    /// Report only what these rules deny.
+    #[allow(dead_code, reason = "not every test binary needs it")]
+    pub(crate) fn reporting(mut self, rules: &str) -> Config {
+        self.no_rule = "allow";
+        self.audit().rules(rules)
     }
 
     pub(crate) fn budget_ms(mut self, budget_ms: u32) -> Config {
@@ -186,10 +196,11 @@ impl Config {
             format!("sites = {:?}\nmax_size = \"1MiB\"", self.sites)
         };
         let text = format!(
-            "include_default = {include_default}\nmode = {mode:?}\n[protect]\n{discover}\n{sites}\ncontainers = {containers}\n\
+            "include_default = {include_default}\nmode = {mode:?}\nno_rule = {no_rule:?}\n[protect]\n{discover}\n{sites}\ncontainers = {containers}\n\
              [failure]\nbudget_ms = {budget}\nunresolved_arrival = {unresolved:?}\n[log]\nsyslog = false\njson = {events:?}\n[state]\ndir = {state:?}\n{rules}",
             include_default = self.include_default,
             mode = self.mode,
+            no_rule = self.no_rule,
             discover = self.discover,
             containers = self.containers,
             budget = self.budget_ms,

@@ -58,6 +58,7 @@ mod plant;
 mod programs;
 mod putback;
 mod remembered;
+mod reporting;
 mod site;
 mod special;
 mod stage;

@@ -70,7 +70,7 @@ fn no_name_speaks_to_the_terminal() {
         record["file"]["path"] = path.into();
         record
     };
-    let path = format!("/usr/lib/python3/dist-packages/\u{1b}[2J\u{9b}1m\u{202e}.pth");
+    let path = "/usr/lib/python3/dist-packages/\u{1b}[2J\u{9b}1m\u{202e}.pth".to_owned();
     let script = by("/usr/bin/python3", &["python3", evil], &path);
     let relative = by("/usr/bin/python3", &["python3", "\u{9b}2J.py"], &path);
     let records = [by(evil, &[], &path), script, relative, by("C:\\\u{9b}2J", &[], &path)];
