@@ -36,14 +36,14 @@ query='any where event.action in ("creation", "rename") and file.extension == "p
 measure() {
     name=$1 count=$2
     shift 2
-    /usr/bin/time -q -f '%e %M' -o "$directory/time" "$@" > "$directory/out" 2> "$directory/err" || [ $? = 1 ]
-    read -r seconds peak < "$directory/time"
-    awk -v name="$name" -v count="$count" -v seconds="$seconds" -v peak="$peak" \
-        'BEGIN { printf "%-28s %10d %9.1f %12.0f %9.1f\n", name, count, seconds, count / seconds, peak / 1024 }'
+    /usr/bin/time -q -f '%e %U %S %M' -o "$directory/time" "$@" > "$directory/out" 2> "$directory/err" || [ $? = 1 ]
+    read -r seconds user system peak < "$directory/time"
+    awk -v name="$name" -v count="$count" -v seconds="$seconds" -v user="$user" -v kernel="$system" -v peak="$peak" \
+        'BEGIN { printf "%-28s %10d %9.1f %9.1f %12.0f %9.1f\n", name, count, seconds, user + kernel, count / seconds, peak / 1024 }'
 }
 
 echo "$(wc -c < "$records") bytes, $(nproc) processors"
-printf '%-28s %10s %9s %12s %9s\n' program events seconds events/s 'MiB peak'
+printf '%-28s %10s %9s %9s %12s %9s\n' program events seconds 'CPU s' events/s 'MiB peak'
 pthguard=target/release/pthguard
 measure 'cat' "$events" cat "$records"
 measure 'pthguard, built-in policy' "$events" $pthguard replay --config "$directory/default.toml" --json "$records"
