@@ -70,10 +70,10 @@ fn no_name_speaks_to_the_terminal() {
         record["file"]["path"] = path.into();
         record
     };
-    let path = "/usr/lib/python3/dist-packages/\u{1b}[2J\u{9b}1m\u{202e}.pth".to_owned();
-    let script = by("/usr/bin/python3", &["python3", evil], &path);
-    let relative = by("/usr/bin/python3", &["python3", "\u{9b}2J.py"], &path);
-    let records = [by(evil, &[], &path), script, relative, by("C:\\\u{9b}2J", &[], &path)];
+    let path = "/usr/lib/python3/dist-packages/\u{1b}[2J\u{9b}1m\u{202e}.pth";
+    let script = by("/usr/bin/python3", &["python3", evil], path);
+    let relative = by("/usr/bin/python3", &["python3", "\u{9b}2J.py"], path);
+    let records = [by(evil, &[], path), script, relative, by("C:\\\u{9b}2J", &[], path)];
     place.file("records", records::all(&records) + "\u{1b}[2J\u{9b}\n");
     place.policy_file(
         "other.toml",
@@ -98,7 +98,7 @@ fn no_name_speaks_to_the_terminal() {
     // And nothing is lost by it where programs read.
     let answer = document(&place.run(&["--json", "records"]));
     let items = answer["items"].as_array().unwrap();
-    assert!(items.iter().any(|item| item["executable"] == evil && item["path"] == path.as_str()), "{answer:#}");
+    assert!(items.iter().any(|item| item["executable"] == evil && item["path"] == path), "{answer:#}");
     assert!(items.iter().any(|item| item["script"] == evil), "{answer:#}");
 }
 
