@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::format::JsonFormat;
 use super::health::Sink;
 use super::lines::Lines;
 use super::record::Record;
 use super::syslog::SyslogSink;
 use super::worker::Worker;
+use crate::model::JsonFormat;
 
 /// Records that may wait for the auditor. A slot is a pointer: the queue itself costs no more than 128 KiB.
 pub const QUEUE_CAPACITY: usize = 8192;

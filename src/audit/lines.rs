@@ -8,10 +8,11 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use super::escape::escape_path;
-use super::format::{JsonFormat, Render};
+use super::format::{Render, render};
 use super::health::{Backoff, Health, Sink};
 use super::record::Record;
 use super::text::push_stderr_line;
+use crate::model::JsonFormat;
 
 /// How often a log file's name is looked up again: whoever rotates it renames it and expects a new one.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -41,13 +42,13 @@ impl Lines {
     pub(super) fn json_file(path: PathBuf, format: JsonFormat, now: Instant) -> io::Result<Self> {
         let open = Some(LogFile { file: open_log(&path)?, looked: now });
         let name = format!("json log {}", escape_path(&path));
-        Ok(Lines::new(name, Target::Path { path, open }, format.render()))
+        Ok(Lines::new(name, Target::Path { path, open }, render(format)))
     }
 
     /// JSON on standard output.
     pub(super) fn json_stdout(format: JsonFormat) -> io::Result<Self> {
         let file = File::from(io::stdout().as_fd().try_clone_to_owned()?);
-        Ok(Lines::new("json on standard output".into(), Target::Stream(file), format.render()))
+        Ok(Lines::new("json on standard output".into(), Target::Stream(file), render(format)))
     }
 
     /// Text on standard error.
@@ -283,7 +284,7 @@ mod tests {
             bytes
         };
         let stream = Target::Stream(OwnedFd::from(end).into());
-        let mut sink = Lines::new("stream".into(), stream, JsonFormat::Ecs.render());
+        let mut sink = Lines::new("stream".into(), stream, render(JsonFormat::Ecs));
         let batch = vec![sample::full(); 2000];
         sink.write(&batch, now);
         let lost = sink.health().lost_ever();

@@ -32,7 +32,6 @@ pub use auditor::{Audit, Auditor, Flush, JsonTarget, QUEUE_CAPACITY, Targets};
 pub use counters::Counters;
 pub use ecs::json_line;
 pub use escape::{escape, escape_path, unescape};
-pub use format::JsonFormat;
 pub use image::Image;
 pub use record::{Action, Outcome, Record};
 pub use text::text_line;

@@ -14,8 +14,7 @@ use super::error::{Error, Faults};
 use super::programs::Programs;
 use super::raw::{RawFailure, RawFile, RawLog, RawProtect, Text, Texts};
 use super::{JsonTarget, Source, rules};
-use crate::audit::JsonFormat;
-use crate::model::{ArrivalAction, FailureAction, Mode, StartupNames, ViolationAction};
+use crate::model::{ArrivalAction, FailureAction, JsonFormat, Mode, StartupNames, ViolationAction};
 use crate::policy::{NoRule, PathGlob, Pattern, Rule};
 
 /// The longest that a process may be kept waiting for a verdict.

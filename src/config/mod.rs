@@ -39,8 +39,7 @@ use sha2::{Digest as _, Sha256};
 
 use self::layer::{Layer, Parsed};
 use self::programs::Programs;
-use crate::audit::JsonFormat;
-use crate::model::{ArrivalAction, FailureAction, Mode, StartupNames, Verdict, ViolationAction};
+use crate::model::{ArrivalAction, FailureAction, JsonFormat, Mode, StartupNames, Verdict, ViolationAction};
 use crate::policy::{NoRule, Policy, Rule, shadows};
 
 /// What errors and records call the default policy.

@@ -47,6 +47,27 @@ impl Mode {
     }
 }
 
+/// The schema of records that are lines of JSON.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum JsonFormat {
+    /// A document of the Elastic Common Schema.
+    #[default]
+    Ecs,
+    /// An event of the Open Cybersecurity Schema Framework.
+    Ocsf,
+}
+
+impl JsonFormat {
+    /// The word used in policy files.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            JsonFormat::Ecs => "ecs",
+            JsonFormat::Ocsf => "ocsf",
+        }
+    }
+}
+
 /// What a process wants to do with a startup file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
