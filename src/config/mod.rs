@@ -97,6 +97,15 @@ pub struct Protect {
     pub discover_except: Vec<String>,
 }
 
+impl Protect {
+    /// All names that make a startup file, `sitecustomize` and `usercustomize` among them if they are to be guarded.
+    #[must_use]
+    pub fn startup_names(&self) -> StartupNames {
+        let names = self.startup.clone();
+        if self.customize { names.and_customize() } else { names }
+    }
+}
+
 /// What is done when no decision can be made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FailureTable {

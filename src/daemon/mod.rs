@@ -180,10 +180,7 @@ fn assemble(
         Ok::<_, StartError>(Groups { changes, gate: permission_group()?, listing: permission_group()?, notices })
     })?;
     let notices = PerLane::new(|lane| queues[lane].1.clone());
-    let startup = match config.protect.customize {
-        true => config.protect.startup.clone().and_customize(),
-        false => config.protect.startup.clone(),
-    };
+    let startup = config.protect.startup_names();
     let watch = Watch::new(groups, startup.clone(), Arc::clone(&counters));
     let resolver = Resolver::new(config.policy.executables(), config.policy.asks_for_parents());
     let resolver = resolver.map_err(system("cannot read /proc/self/ns/user (is /proc mounted?)"))?;

@@ -79,10 +79,7 @@ pub(super) struct Judge {
 impl Judge {
     pub(super) fn new(config: Config) -> Self {
         let sites = config.protect.sites.iter().filter_map(|glob| PathGlob::new(glob).ok()).collect();
-        let startup = match config.protect.customize {
-            true => config.protect.startup.clone().and_customize(),
-            false => config.protect.startup.clone(),
-        };
+        let startup = config.protect.startup_names();
         Judge { config, sites, startup }
     }
 
