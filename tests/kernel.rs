@@ -7,12 +7,13 @@ use std::fs::{self, File};
 use std::io;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 
 use nix::poll::{PollFd, PollFlags, poll};
 use pthguard::fanotify::group::Opening;
 use pthguard::fanotify::wire::{AuditRule, Info};
-use pthguard::fanotify::{Changes, FileId, NotificationGroup, Opens, PermissionEvent, PermissionGroup, Reply};
+use pthguard::fanotify::{Changes, FileId, Ledger, NotificationGroup, Opens, PermissionEvent, PermissionGroup, Reply};
 
 /// Milliseconds that a test waits for the kernel.
 const LIMIT: u16 = 10_000;
@@ -20,6 +21,14 @@ const LIMIT: u16 = 10_000;
 struct Gated {
     dir: tempfile::TempDir,
     group: PermissionGroup,
+}
+
+fn ledger() -> Arc<Ledger> {
+    Arc::new(Ledger::new().unwrap())
+}
+
+fn group(if_forgotten: Reply) -> io::Result<PermissionGroup> {
+    PermissionGroup::new(if_forgotten, ledger(), 0)
 }
 
 impl Gated {
@@ -43,7 +52,7 @@ impl Gated {
     fn next_event(&self) -> PermissionEvent {
         wait(&self.group);
         let mut openings = Vec::new();
-        self.group.read(&mut Vec::new(), &mut openings).unwrap();
+        self.group.read(&mut openings).unwrap();
         match openings.pop().unwrap() {
             Opening::Waiting(event) => event,
             Opening::NotOpened(errno) => panic!("{errno}"),
@@ -62,7 +71,7 @@ fn errno(result: io::Result<File>) -> Option<i32> {
 
 #[test]
 fn a_denied_create_leaves_an_empty_file_and_gets_eperm() {
-    let gated = Gated::new(PermissionGroup::new(Reply::Allow));
+    let gated = Gated::new(group(Reply::Allow));
     let opener = gated.open(|path| File::create_new(path));
     assert!(gated.next_event().answer(Reply::Deny));
     assert_eq!(errno(opener.join().unwrap()), Some(libc::EPERM));
@@ -72,12 +81,12 @@ fn a_denied_create_leaves_an_empty_file_and_gets_eperm() {
 #[test]
 fn an_event_is_answered_once_and_a_forgotten_one_when_it_is_dropped() {
     for (if_forgotten, expected) in [(Reply::Allow, None), (Reply::Deny, Some(libc::EPERM))] {
-        let gated = Gated::new(PermissionGroup::new(if_forgotten));
+        let gated = Gated::new(group(if_forgotten));
         let opener = gated.open(|path| File::create_new(path));
         drop(gated.next_event());
         assert_eq!(errno(opener.join().unwrap()), expected);
     }
-    let gated = Gated::new(PermissionGroup::new(Reply::Deny));
+    let gated = Gated::new(group(Reply::Deny));
     let opener = gated.open(|path| File::create_new(path));
     let event = gated.next_event();
     assert!(event.answer(Reply::Allow));
@@ -88,7 +97,7 @@ fn an_event_is_answered_once_and_a_forgotten_one_when_it_is_dropped() {
 #[test]
 fn an_answer_with_a_rule_for_the_audit_records_is_taken() {
     let rule = AuditRule { number: 7, subject_trust: 2, object_trust: 0 };
-    for group in [PermissionGroup::audited(Reply::Allow), PermissionGroup::new(Reply::Allow)] {
+    for group in [PermissionGroup::audited(Reply::Allow, ledger(), 0), group(Reply::Allow)] {
         let gated = Gated::new(group);
         let opener = gated.open(|path| File::create_new(path));
         assert!(gated.next_event().answer_audited(Reply::Deny, rule));
@@ -98,7 +107,7 @@ fn an_answer_with_a_rule_for_the_audit_records_is_taken() {
 
 #[test]
 fn releasing_a_group_lets_everybody_go_whoever_still_holds_an_event() {
-    let gated = Gated::new(PermissionGroup::new(Reply::Deny));
+    let gated = Gated::new(group(Reply::Deny));
     let read = gated.open(|path| File::create_new(path));
     let event = gated.next_event();
     let unread = gated.open(|path| File::open(path));
@@ -111,7 +120,7 @@ fn releasing_a_group_lets_everybody_go_whoever_still_holds_an_event() {
 
 #[test]
 fn the_thread_that_opens_is_the_one_that_is_told() {
-    let gated = Gated::new(PermissionGroup::new(Reply::Allow));
+    let gated = Gated::new(group(Reply::Allow));
     let path = gated.path();
     let opener = thread::spawn(move || {
         File::create_new(path).unwrap();
@@ -181,7 +190,7 @@ fn id(file: &File) -> FileId {
 fn a_listing_asks_for_each_read_of_entries_and_once_more_for_the_end() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(dir.path().join("x.pth"), "").unwrap();
-    let group = PermissionGroup::new(Reply::Deny).expect("these tests need root, in the initial user namespace");
+    let group = group(Reply::Deny).expect("these tests need root, in the initial user namespace");
     group.mark(Opens::Listing, File::open(dir.path()).unwrap()).unwrap();
     let path = dir.path().to_owned();
     let lister = thread::spawn(move || {
@@ -191,7 +200,7 @@ fn a_listing_asks_for_each_read_of_entries_and_once_more_for_the_end() {
     for reply in [Reply::Allow, Reply::Deny] {
         wait(&group);
         let mut openings = Vec::new();
-        group.read(&mut Vec::new(), &mut openings).unwrap();
+        group.read(&mut openings).unwrap();
         let [Opening::Waiting(event)] = openings.as_slice() else { panic!("{openings:?}") };
         assert!(!lister.is_finished());
         assert!(event.answer(reply));
@@ -207,7 +216,7 @@ fn a_listing_asks_for_each_read_of_entries_and_once_more_for_the_end() {
 fn looking_up_a_new_name_waits_for_no_answer() {
     let dir = tempfile::tempdir().unwrap();
     let open = File::open(dir.path()).unwrap();
-    let group = PermissionGroup::new(Reply::Deny).expect("these tests need root, in the initial user namespace");
+    let group = group(Reply::Deny).expect("these tests need root, in the initial user namespace");
     group.mark(Opens::Listing, &open).unwrap();
     let found = nix::fcntl::openat(&open, "not-there", nix::fcntl::OFlag::O_PATH, nix::sys::stat::Mode::empty());
     assert_eq!(found.map(drop), Err(nix::errno::Errno::ENOENT));

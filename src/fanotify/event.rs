@@ -4,14 +4,17 @@
 //! the number must not be reused before. [`PermissionEvent`] keeps both rules: whoever comes first answers, and the
 //! descriptor is closed only when the last holder lets go, by when the event has been answered.
 
+use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::errno::Errno;
 
+use super::group::GroupFd;
+use super::handle::FileId;
+use super::ledger::Ledger;
 use super::wire::{AuditRule, Response};
-use crate::fanotify::group::GroupFd;
 
 /// What the kernel is told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,22 +28,38 @@ pub enum Reply {
 /// An opener that waits in the kernel for an answer.
 #[derive(Debug)]
 pub struct PermissionEvent {
-    group: Arc<GroupFd>,
+    of: Asking,
     file: OwnedFd,
-    thread: u32,
+    id: io::Result<FileId>,
     answered: AtomicBool,
-    if_forgotten: Reply,
+}
+
+/// Who waits, for whom.
+#[derive(Debug)]
+pub(super) struct Asking {
+    pub(super) group: Arc<GroupFd>,
+    pub(super) ledger: Arc<Ledger>,
+    pub(super) thread: u32,
+    pub(super) if_forgotten: Reply,
 }
 
 impl PermissionEvent {
-    pub(super) fn new(group: Arc<GroupFd>, file: OwnedFd, thread: u32, if_forgotten: Reply) -> Self {
-        PermissionEvent { group, file, thread, answered: AtomicBool::new(false), if_forgotten }
+    pub(super) fn new(of: Asking, file: OwnedFd, id: io::Result<FileId>) -> Self {
+        PermissionEvent { of, file, id, answered: AtomicBool::new(false) }
+    }
+
+    /// The identity of the file that is being opened.
+    ///
+    /// # Errors
+    /// What [`FileId::of`] says.
+    pub fn id(&self) -> Result<FileId, &io::Error> {
+        self.id.as_ref().map(|id| *id)
     }
 
     /// Thread id of the opener; 0 where it lives outside of the daemon's pid namespace.
     #[must_use]
     pub fn thread(&self) -> u32 {
-        self.thread
+        self.of.thread
     }
 
     /// Whether the event has been answered, by whomever.
@@ -81,7 +100,11 @@ impl PermissionEvent {
 
     fn write(&self, reply: Reply, audit: Option<AuditRule>) -> nix::Result<usize> {
         let response = Response::new(self.file.as_raw_fd(), reply == Reply::Allow, audit);
-        nix::unistd::write(self.group.as_fd(), response.as_bytes())
+        let written = nix::unistd::write(self.of.group.as_fd(), response.as_bytes());
+        if written != Err(Errno::EINVAL) {
+            self.of.ledger.clear(self.file.as_raw_fd()); // else it is said in other words
+        }
+        written
     }
 }
 
@@ -94,6 +117,6 @@ impl AsFd for PermissionEvent {
 
 impl Drop for PermissionEvent {
     fn drop(&mut self) {
-        self.answer(self.if_forgotten); // before the descriptor, and with it the number, is given back
+        self.answer(self.of.if_forgotten); // before the descriptor, and with it the number, is given back
     }
 }

@@ -13,18 +13,18 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
+use parking_lot::Mutex;
 
-use super::event::{PermissionEvent, Reply};
+use super::event::{Asking, PermissionEvent, Reply};
 use super::file::queued_events;
-use super::wire::{Event, Events, Info};
+use super::handle::{FileId, Handle};
+use super::ledger::{BUFFER, Ledger, Left};
+use super::wire::{Event, Events, Info, Response};
 
 /// `FAN_REPORT_FD_ERROR` (Linux 6.13): an event whose file cannot be opened comes with the errno.
 const REPORT_FD_ERROR: u32 = 0x2000;
 /// `FAN_REPORT_FID | FAN_REPORT_DIR_FID | FAN_REPORT_NAME | FAN_REPORT_TARGET_FID`.
 const REPORT_DFID_NAME_TARGET: u32 = 0x0200 | 0x0400 | 0x0800 | 0x1000;
-
-/// Room for the events of one read(2).
-const BUFFER: usize = 16 * 1024;
 
 /// The descriptor that every event of a group shares, to be answered through.
 #[derive(Debug)]
@@ -44,8 +44,7 @@ impl GroupFd {
     }
 
     /// Reads once. `None` when nothing is queued.
-    fn read<'b>(&self, buffer: &'b mut Vec<u8>) -> io::Result<Option<&'b [u8]>> {
-        buffer.resize(BUFFER, 0);
+    fn read<'b>(&self, buffer: &'b mut [u8]) -> io::Result<Option<&'b [u8]>> {
         loop {
             match nix::unistd::read(self, buffer) {
                 Ok(len) => return Ok(Some(&buffer[..len])),
@@ -145,7 +144,32 @@ impl Changes {
 #[derive(Debug)]
 pub struct PermissionGroup {
     fd: Arc<GroupFd>,
-    if_forgotten: Reply,
+    if_forgotten: Mutex<Reply>,
+    ledger: Arc<Ledger>,
+    /// Which one it is in the ledger.
+    number: u32,
+    /// Held by whoever reads.
+    reading: Mutex<()>,
+}
+
+/// An object with an inode mark, as the kernel lists it (`/proc/PID/fdinfo/FD`, proc_pid_fdinfo(5)).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Marked {
+    /// Major and minor number of its file system.
+    pub device: (u32, u32),
+    /// Its handle there.
+    pub handle: Handle,
+}
+
+impl Marked {
+    fn parse(line: &str) -> Option<Self> {
+        let fields = line.strip_prefix("fanotify ino:")?;
+        let field = |key: &str| fields.split(' ').find_map(|field| field.strip_prefix(key)?.strip_prefix(':'));
+        let device = u32::from_str_radix(field("sdev")?, 16).ok()?; // 12 bits and 20
+        let kind = u32::from_str_radix(field("fhandle-type")?, 16).ok()?;
+        let bytes = hex::decode(field("f_handle")?).ok()?;
+        Some(Marked { device: (device >> 20, device & 0xf_ffff), handle: Handle::new(kind.cast_signed(), &bytes)? })
+    }
 }
 
 /// What a permission group has to tell.
@@ -158,7 +182,8 @@ pub enum Opening {
 }
 
 impl PermissionGroup {
-    /// Makes a group for open permission events. `if_forgotten` answers an event that is dropped without an answer.
+    /// Makes a group for open permission events, the one with that number in a ledger. `if_forgotten` answers an event
+    /// that is dropped without an answer.
     ///
     /// The event descriptors are opened `O_NONBLOCK`: without it, a user who holds a write lease on a file of his own
     /// in a marked directory stops the reader, and with it every opener, for `fs.lease-break-time` (45 s).
@@ -166,19 +191,36 @@ impl PermissionGroup {
     /// # Errors
     /// EPERM without CAP_SYS_ADMIN in the initial user namespace, EMFILE (`fs.fanotify.max_user_groups`), ENOSYS or
     /// EINVAL on a kernel without fanotify permission events.
-    pub fn new(if_forgotten: Reply) -> io::Result<Self> {
-        Self::with(InitFlags::empty(), if_forgotten)
+    pub fn new(if_forgotten: Reply, ledger: Arc<Ledger>, number: u32) -> io::Result<Self> {
+        Self::init(InitFlags::empty()).map(|group| Self::with(group, if_forgotten, ledger, number))
+    }
+
+    /// Takes over a group that a process has left, with its marks and with those who wait.
+    ///
+    /// # Errors
+    /// It is no such group: it does not answer FIONREAD.
+    pub fn adopt(group: OwnedFd, if_forgotten: Reply, ledger: Arc<Ledger>, number: u32) -> io::Result<Self> {
+        queued_events(&group)?;
+        // SAFETY: the descriptor is owned, and that of a group. On one of anything else its calls fail.
+        let group = unsafe { Fanotify::from_owned_fd(group) };
+        Ok(Self::with(group, if_forgotten, ledger, number))
     }
 
     /// Makes such a group whose answers can carry a rule for the kernel's audit records.
     ///
     /// # Errors
     /// As [`PermissionGroup::new`]; EPERM without CAP_AUDIT_WRITE, EINVAL on a kernel without auditing.
-    pub fn audited(if_forgotten: Reply) -> io::Result<Self> {
-        Self::with(InitFlags::from_bits_retain(libc::FAN_ENABLE_AUDIT), if_forgotten)
+    pub fn audited(if_forgotten: Reply, ledger: Arc<Ledger>, number: u32) -> io::Result<Self> {
+        let group = Self::init(InitFlags::from_bits_retain(libc::FAN_ENABLE_AUDIT));
+        group.map(|group| Self::with(group, if_forgotten, ledger, number))
     }
 
-    fn with(more: InitFlags, if_forgotten: Reply) -> io::Result<Self> {
+    fn with(group: Fanotify, if_forgotten: Reply, ledger: Arc<Ledger>, number: u32) -> Self {
+        let (fd, if_forgotten) = (Arc::new(GroupFd(group)), Mutex::new(if_forgotten));
+        PermissionGroup { fd, if_forgotten, ledger, number, reading: Mutex::new(()) }
+    }
+
+    fn init(more: InitFlags) -> io::Result<Fanotify> {
         let flags = more
             | InitFlags::FAN_CLASS_CONTENT
             | InitFlags::FAN_CLOEXEC
@@ -188,11 +230,15 @@ impl PermissionGroup {
             | InitFlags::FAN_REPORT_TID;
         let event_flags =
             EventFFlags::O_RDONLY | EventFFlags::O_LARGEFILE | EventFFlags::O_CLOEXEC | EventFFlags::O_NONBLOCK;
-        let group = match Fanotify::init(flags | InitFlags::from_bits_retain(REPORT_FD_ERROR), event_flags) {
-            Err(Errno::EINVAL) => Fanotify::init(flags, event_flags)?,
-            group => group?,
-        };
-        Ok(PermissionGroup { fd: Arc::new(GroupFd(group)), if_forgotten })
+        match Fanotify::init(flags | InitFlags::from_bits_retain(REPORT_FD_ERROR), event_flags) {
+            Err(Errno::EINVAL) => Ok(Fanotify::init(flags, event_flags)?),
+            group => Ok(group?),
+        }
+    }
+
+    /// What answers the events that are read from now on and dropped without an answer.
+    pub fn set_if_forgotten(&self, reply: Reply) {
+        *self.if_forgotten.lock() = reply;
     }
 
     /// Places a mark.
@@ -215,8 +261,13 @@ impl PermissionGroup {
     ///
     /// # Errors
     /// What read(2) says; on kernels before 6.13 also the errno of an event that could not be opened.
-    pub fn read(&self, buffer: &mut Vec<u8>, openings: &mut Vec<Opening>) -> io::Result<()> {
+    pub fn read(&self, openings: &mut Vec<Opening>) -> io::Result<()> {
+        let _turn = self.reading.lock();
+        // SAFETY: who holds the lock is the only one who reads this group, and each group has a number of its own.
+        let buffer = unsafe { self.ledger.buffer(self.number) };
         let Some(bytes) = self.fd.read(buffer)? else { return Ok(()) };
+        let len = bytes.len();
+        let if_forgotten = *self.if_forgotten.lock();
         for event in Events::new(bytes) {
             // Bytes that cannot be parsed hold descriptors that cannot be known: without an answer their openers
             // stay frozen, so the caller must give up the group.
@@ -227,14 +278,64 @@ impl PermissionGroup {
             }
             // SAFETY: the kernel made this descriptor for this event and told nobody else of it.
             let file = unsafe { OwnedFd::from_raw_fd(event.fd) };
-            openings.push(Opening::Waiting(PermissionEvent::new(
-                Arc::clone(&self.fd),
-                file,
-                u32::try_from(event.pid).unwrap_or(0),
-                self.if_forgotten,
-            )));
+            let thread = u32::try_from(event.pid).unwrap_or(0);
+            openings.push(Opening::Waiting(self.waiting(file, thread, if_forgotten)));
         }
+        buffer[..len].fill(0); // all of it is noted
         Ok(())
+    }
+
+    fn waiting(&self, file: OwnedFd, thread: u32, if_forgotten: Reply) -> PermissionEvent {
+        let id = FileId::of(&file);
+        self.ledger.note(self.number, file.as_raw_fd(), thread, id.as_ref().ok());
+        let of = Asking { group: Arc::clone(&self.fd), ledger: Arc::clone(&self.ledger), thread, if_forgotten };
+        PermissionEvent::new(of, file, id)
+    }
+
+    /// Takes over somebody who waits since a process died that had read the event. `file` is what is opened, found anew;
+    /// it takes the place that was kept for it, so that it has the number that the kernel waits for.
+    ///
+    /// # Errors
+    /// It was not found, or its place was taken: the number itself, to be answered without an event.
+    pub fn resume<'g>(
+        &'g self,
+        left: &Left,
+        kept: Option<OwnedFd>,
+        file: Option<impl AsFd>,
+    ) -> Result<PermissionEvent, Unopened<'g>> {
+        let unopened = |kept| Unopened { group: self, number: left.number, _kept: kept };
+        let (kept, file) = match (kept, file) {
+            (Some(kept), Some(file)) => (kept, file),
+            (kept, _) => return Err(unopened(kept)),
+        };
+        // SAFETY: both are open descriptors; that of `kept` stays its own, and is of another file from now on.
+        if unsafe { libc::dup3(file.as_fd().as_raw_fd(), kept.as_raw_fd(), libc::O_CLOEXEC) } < 0 {
+            return Err(unopened(Some(kept)));
+        }
+        Ok(self.waiting(kept, left.thread, *self.if_forgotten.lock()))
+    }
+
+    /// Answers a number, whoever waits for that. Whether somebody did.
+    pub fn answer_number(&self, number: i32, reply: Reply) -> bool {
+        let response = Response::new(number, reply == Reply::Allow, None);
+        let is_answered = nix::unistd::write(self.fd.as_fd(), response.as_bytes()).is_ok(); // else ENOENT
+        self.ledger.clear(number);
+        is_answered
+    }
+
+    /// What its marks lie on.
+    ///
+    /// # Errors
+    /// /proc is not there.
+    pub fn marked(&self) -> io::Result<Vec<Marked>> {
+        let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{}", self.fd.as_fd().as_raw_fd()))?;
+        Ok(info.lines().filter_map(Marked::parse).collect())
+    }
+
+    /// Its number in the ledger.
+    #[must_use]
+    pub fn number(&self) -> u32 {
+        self.number
     }
 
     /// Lets everybody go: the group ends here and now, whoever still holds a descriptor of it.
@@ -255,6 +356,23 @@ impl PermissionGroup {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         queued_events(&*self.fd).is_ok_and(|events| events == 0)
+    }
+}
+
+/// Somebody who waits for an answer to a number, and whose file could not be opened again.
+#[must_use]
+#[derive(Debug)]
+pub struct Unopened<'g> {
+    group: &'g PermissionGroup,
+    number: i32,
+    /// Until it is answered: an event that got the same number would be answered in its stead.
+    _kept: Option<OwnedFd>,
+}
+
+impl Unopened<'_> {
+    /// Answers. Whether somebody waited.
+    pub fn answer(self, reply: Reply) -> bool {
+        self.group.answer_number(self.number, reply)
     }
 }
 
@@ -283,6 +401,16 @@ impl NotificationGroup {
             | InitFlags::from_bits_retain(REPORT_DFID_NAME_TARGET);
         let event_flags = EventFFlags::O_RDONLY | EventFFlags::O_LARGEFILE | EventFFlags::O_CLOEXEC;
         Ok(NotificationGroup(GroupFd(Fanotify::init(flags, event_flags)?)))
+    }
+
+    /// Takes over a group that a process has left, with its marks and with what it has to tell.
+    ///
+    /// # Errors
+    /// It is no such group: it does not answer FIONREAD.
+    pub fn adopt(group: OwnedFd) -> io::Result<Self> {
+        queued_events(&group)?;
+        // SAFETY: the descriptor is owned, and that of a group. On one of anything else its calls fail.
+        Ok(NotificationGroup(GroupFd(unsafe { Fanotify::from_owned_fd(group) })))
     }
 
     /// Places a mark.
@@ -332,6 +460,7 @@ impl NotificationGroup {
     /// # Errors
     /// What read(2) says, or bytes that are no events.
     pub fn read(&self, buffer: &mut Vec<u8>, mut each: impl FnMut(&Event<'_>, Option<OwnedFd>)) -> io::Result<usize> {
+        buffer.resize(BUFFER, 0);
         let Some(bytes) = self.0.read(buffer)? else { return Ok(0) };
         let mut count = 0;
         for event in Events::new(bytes) {
@@ -350,5 +479,23 @@ impl NotificationGroup {
 impl AsFd for NotificationGroup {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.0.as_fd()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_of_fdinfo() {
+        let line = "fanotify ino:4f969 sdev:800013 mflags:0 mask:8010000 ignored_mask:0 fhandle-bytes:8 fhandle-type:1 \
+                    f_handle:69f90400c275b5b4";
+        let handle = Handle::new(1, &[0x69, 0xf9, 0x04, 0x00, 0xc2, 0x75, 0xb5, 0xb4]).unwrap();
+        assert_eq!(Marked::parse(line), Some(Marked { device: (8, 19), handle }));
+        for line in
+            ["", "pos:\t0", "fanotify flags:1c event-flags:0", "fanotify ino:1 sdev:zz", "fanotify mnt_id:12 mask:1"]
+        {
+            assert_eq!(Marked::parse(line), None, "{line}");
+        }
     }
 }

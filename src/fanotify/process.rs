@@ -79,6 +79,18 @@ pub fn prefer(nice: i32) -> io::Result<()> {
     if status == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// A descriptor that this process was started with: its own from now on, and none of what it executes. `None` if there is
+/// none of that number. To be asked once for each, before anything is opened.
+#[must_use]
+pub fn inherited(number: i32) -> Option<OwnedFd> {
+    // SAFETY: F_SETFD touches no memory, whatever the number.
+    if number <= 2 || unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return None;
+    }
+    // SAFETY: the descriptor is open, and by the caller's promise nobody has taken it before.
+    Some(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
 #[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};

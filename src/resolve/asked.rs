@@ -6,9 +6,9 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
-use std::os::unix::ffi::OsStrExt;
+use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::FileExt;
-use std::path::Path;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use super::call::Call;
@@ -33,16 +33,26 @@ pub enum Asked {
 #[must_use]
 pub fn asked(tid: u32, until: Instant) -> Asked {
     let Some(call) = Call::of(tid, until) else { return Asked::Unknown };
+    if matches!(call.number, libc::SYS_execve | libc::SYS_execveat | libc::SYS_open_by_handle_at) {
+        return Asked::ForNone;
+    }
+    path_in(tid, &call).and_then(|path| path.file_name().map(OsStr::to_owned)).map_or(Asked::Unknown, Asked::For)
+}
+
+/// The path that it has handed over; relative to what, it does not say.
+#[must_use]
+pub fn asked_path(tid: u32, until: Instant) -> Option<PathBuf> {
+    path_in(tid, &Call::of(tid, until)?)
+}
+
+fn path_in(tid: u32, call: &Call) -> Option<PathBuf> {
     let pointer = match call.number {
         libc::SYS_openat | libc::SYS_openat2 => call.arg(1),
         #[cfg(target_arch = "x86_64")]
         libc::SYS_open | libc::SYS_creat => call.arg(0),
-        libc::SYS_execve | libc::SYS_execveat | libc::SYS_open_by_handle_at => return Asked::ForNone,
         _ => None,
     };
-    let path = pointer.and_then(|pointer| string_at(tid, pointer));
-    path.and_then(|path| Path::new(OsStr::from_bytes(&path)).file_name().map(OsStr::to_owned))
-        .map_or(Asked::Unknown, Asked::For)
+    string_at(tid, pointer?).map(|path| PathBuf::from(OsString::from_vec(path)))
 }
 
 /// The string that lies there in a thread's memory.

@@ -22,7 +22,7 @@ mod script;
 mod status;
 mod subject;
 
-pub use asked::{Asked, asked};
+pub use asked::{Asked, asked, asked_path};
 pub use environment::{program_environment, site_prefix};
 pub use identity::runs_python;
 pub use intent::{Intent, intent};
