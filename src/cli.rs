@@ -169,6 +169,18 @@ pub enum Command {
     /// Look at what was taken out of guarded directories, put it back, remove it
     #[command(subcommand)]
     Quarantine(QuarantineCommand),
+    /// Switch the mode of the running guard, to audit for a while, and back
+    Mode {
+        /// Enforce, or audit
+        #[arg(value_enum)]
+        mode: ModeName,
+        /// For so long: 30s, 10m, 2h; then it goes back by itself
+        #[arg(long = "for", value_name = "TIME", value_parser = parse_age)]
+        limit: Option<Duration>,
+        /// Read this policy file instead of those under /etc/pthguard: it says where the state is
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
 }
 
 fn format(word: &str) -> Result<Format, String> {

@@ -94,6 +94,10 @@ fn carry_out(command: Command) -> Result<ExitCode> {
             return Ok(status(commands::baseline(&directories, options)?));
         }
         Command::Quarantine(command) => return Ok(status(quarantine(command)?)),
+        Command::Mode { mode, limit, config } => {
+            let options = Options { config: config.as_deref(), yes: false, json: false };
+            return Ok(status(commands::mode(mode.into(), limit, options)?));
+        }
     }
     Ok(ExitCode::SUCCESS)
 }

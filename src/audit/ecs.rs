@@ -284,6 +284,8 @@ fn classify(record: &Record) -> (Vec<&'static str>, Vec<&'static str>) {
             ("file", "info")
         }
         Action::Start => ("process", "start"),
+        Action::Takeover => ("process", "info"),
+        Action::Reload | Action::Mode => ("configuration", "change"),
         Action::Stop => ("process", "end"),
         Action::Kill => ("process", "end"),
         Action::Failure => ("process", "error"),

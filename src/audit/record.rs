@@ -54,6 +54,12 @@ pub enum Action {
     Start,
     /// The guard stops.
     Stop,
+    /// The groups of a guard that has ended were taken over, with those who waited.
+    Takeover,
+    /// The policy was loaded anew, or could not be.
+    Reload,
+    /// The mode was switched.
+    Mode,
     /// A process that did what no rule lets it do was ended.
     Kill,
     /// Something could not be done or decided.
@@ -91,6 +97,9 @@ impl Action {
             Action::Search => "search",
             Action::Start => "start",
             Action::Stop => "stop",
+            Action::Takeover => "takeover",
+            Action::Reload => "reload",
+            Action::Mode => "mode",
             Action::Kill => "kill",
             Action::Failure => "failure",
             Action::Repeated => "repeated",

@@ -9,7 +9,7 @@ use super::desk::{Approved, Desk, HeldFile, Key, Name, Refusal, Restored, Revoke
 use super::peer::Peer;
 use super::protocol::{Answer, MAX_ANSWER, Page, Request, from_line, to_line};
 use super::socket::{StateDir, read_line, write_line};
-use crate::model::Sha256;
+use crate::model::{Mode, Sha256};
 use crate::quarantine::Id;
 
 /// How long the daemon may take: other commands may be before this one, and disks slow.
@@ -131,6 +131,12 @@ impl Desk for Remote {
         for ids in ids.chunks(PURGED_AT_ONCE) {
             let Answer::Done = self.ask(&Request::Purge { ids: ids.to_vec() })? else { return Err(unexpected()) };
         }
+        Ok(())
+    }
+
+    fn switch_mode(&self, mode: Mode, limit: Option<Duration>, _by: &Peer) -> Result<(), Refusal> {
+        let seconds = limit.map(|limit| limit.as_secs());
+        let Answer::Done = self.ask(&Request::Mode { mode, seconds })? else { return Err(unexpected()) };
         Ok(())
     }
 

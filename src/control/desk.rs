@@ -3,13 +3,14 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::Peer;
 use crate::approvals::{Held, text};
 use crate::audit::escape_path;
-use crate::model::{ContentClass, Origin, Package, Sha256};
+use crate::model::{ContentClass, Mode, Origin, Package, Sha256};
 use crate::quarantine::Id;
 
 /// The daemon's own state, the state on disk while no daemon runs, or either of them at the other end of a socket.
@@ -71,6 +72,12 @@ pub trait Desk: Send + Sync {
     /// # Errors
     /// [`Refusal`]: one of them is not there or cannot be removed. Those before it are gone.
     fn purge(&self, ids: &[Id], by: &Peer) -> Result<(), Refusal>;
+
+    /// Switches the mode of the running guard, for a while or until it is started anew.
+    ///
+    /// # Errors
+    /// [`Refusal`]: no guard runs, or its policy cannot be enforced.
+    fn switch_mode(&self, mode: Mode, limit: Option<Duration>, by: &Peer) -> Result<(), Refusal>;
 
     /// Somebody else than root has spoken to the socket.
     fn refused(&self, by: &Peer);
@@ -255,6 +262,10 @@ pub enum Why {
     Malformed,
     /// Nothing has been recorded yet.
     NoBaseline,
+    /// No guard runs.
+    NoGuard,
+    /// What the policy says does not allow it.
+    Policy,
     /// The state, a file or the socket cannot be read or written.
     System,
 }
@@ -284,6 +295,12 @@ impl Refusal {
             escape_path(path)
         );
         Refusal::new(Why::NotStartup, message)
+    }
+
+    /// No guard runs of which that could be asked.
+    #[must_use]
+    pub fn no_guard() -> Self {
+        Refusal::new(Why::NoGuard, "no guard runs on this state directory; start it first")
     }
 
     /// The system said no about a file.

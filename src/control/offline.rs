@@ -202,5 +202,9 @@ impl Desk for Offline {
         })
     }
 
+    fn switch_mode(&self, _mode: Mode, _limit: Option<Duration>, _by: &Peer) -> Result<(), Refusal> {
+        Err(Refusal::no_guard())
+    }
+
     fn refused(&self, _by: &Peer) {}
 }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::desk::{Approved, HeldFile, Key, Name, Refusal, Restored, Revoked, Seen, Shown, Why};
-use crate::model::Sha256;
+use crate::model::{Mode, Sha256};
 use crate::quarantine::Id;
 
 /// The version of both directions.
@@ -28,6 +28,7 @@ pub(super) enum Request {
     Held { after: Option<Key> },
     Restore { id: Id, to: Option<Name>, approve: Option<Sha256> },
     Purge { ids: Vec<Id> },
+    Mode { mode: Mode, seconds: Option<u64> },
 }
 
 /// What is answered.

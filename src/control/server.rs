@@ -118,5 +118,9 @@ fn carry_out(request: Request, desk: &dyn Desk, by: &Peer) -> Result<Answer, Ref
             desk.purge(&ids, by)?;
             Answer::Done
         }
+        Request::Mode { mode, seconds } => {
+            desk.switch_mode(mode, seconds.map(Duration::from_secs), by)?;
+            Answer::Done
+        }
     })
 }

@@ -16,7 +16,7 @@ use super::client::Remote;
 use super::desk::{Approved, Desk, HeldFile, Name, Refusal, Restored, Revoked, Seen, Shown, Why};
 use super::socket::StateDir;
 use super::{Peer, Server};
-use crate::model::{Origin, Sha256};
+use crate::model::{Mode, Origin, Sha256};
 use crate::quarantine::Id;
 
 /// Refuses everything but what it is asked to count.
@@ -77,6 +77,10 @@ impl Desk for Counting {
     fn purge(&self, ids: &[Id], _: &Peer) -> Result<(), Refusal> {
         self.purged.fetch_add(ids.len(), Ordering::SeqCst);
         Ok(())
+    }
+
+    fn switch_mode(&self, _: Mode, _: Option<Duration>, _: &Peer) -> Result<(), Refusal> {
+        Err(refusal())
     }
 
     fn refused(&self, _: &Peer) {}

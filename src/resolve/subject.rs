@@ -10,7 +10,9 @@ use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use procfs::process::Process;
 
 use super::cgroup::Membership;
@@ -53,9 +55,15 @@ pub enum Unresolved {
 #[derive(Debug)]
 pub struct Resolver {
     known: KnownPrograms,
+    asked: ArcSwap<AskedBy>,
+    user_namespace: (u64, u64),
+}
+
+/// What the policy asks for.
+#[derive(Debug)]
+struct AskedBy {
     executables: Vec<String>,
     with_parent: bool,
-    user_namespace: (u64, u64),
 }
 
 impl Resolver {
@@ -66,13 +74,20 @@ impl Resolver {
     /// /proc is not there.
     pub fn new(executables: Vec<String>, with_parent: bool) -> io::Result<Self> {
         let user_namespace = inode(Path::new("/proc/self/ns/user"))?;
-        Ok(Resolver { known: KnownPrograms::default(), executables, with_parent, user_namespace })
+        let asked = ArcSwap::from_pointee(AskedBy { executables, with_parent });
+        Ok(Resolver { known: KnownPrograms::default(), asked, user_namespace })
+    }
+
+    /// Another policy, which asks for these.
+    pub fn expect(&self, executables: Vec<String>, with_parent: bool) {
+        self.asked.store(Arc::new(AskedBy { executables, with_parent }));
     }
 
     /// Looks which files the named programs are now, so that they are known after they were replaced. Shows those of
     /// root's: an `O_PATH` descriptor, device and inode.
     pub fn refresh(&self, mut show: impl FnMut(&fs::File, (u64, u64))) {
-        let globs = self.executables.iter().map(String::as_str);
+        let asked = self.asked.load();
+        let globs = asked.executables.iter().map(String::as_str);
         self.known.refresh(globs, |file, metadata| show(file, (metadata.dev(), metadata.ino())));
     }
 
@@ -85,7 +100,7 @@ impl Resolver {
             return Err(Unresolved::OtherPidNamespace);
         }
         let (mut subject, ppid) = self.resolve(tid)?;
-        if self.with_parent {
+        if self.asked.load().with_parent {
             subject.parent = self.parent(tid, ppid).map(Box::new);
         }
         subject.parents = ancestors(ppid);

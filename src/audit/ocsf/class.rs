@@ -51,6 +51,7 @@ pub(super) fn activity(record: &Record) -> (Class, u32) {
         Action::Quarantine | Action::Restore => (Class::FileSystem, OTHER),
         Action::Kill => (Class::Process, 2),
         Action::Start => (Class::Lifecycle, 3),
+        Action::Takeover | Action::Reload | Action::Mode => (Class::Base, OTHER),
         Action::Stop => (Class::Lifecycle, 4),
         Action::Failure => (Class::Error, 1),
         Action::Baseline | Action::Approval | Action::Revocation | Action::Held => (Class::Base, OTHER),
