@@ -8,16 +8,19 @@
 #![forbid(unsafe_code)]
 
 mod health;
+mod kept;
 mod privileges;
+mod reload;
 mod signals;
 
 use std::io::{self, IsTerminal};
-use std::path::Path;
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Sender, bounded};
+use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
 use sd_notify::NotifyState;
 
 use crate::approvals::{Approvals, Instance, StateError, Taken, prepare_directory};
@@ -25,18 +28,21 @@ use crate::audit::{Action, Audit, Auditor, Counters, Record};
 use crate::config::{self, Config};
 use crate::control::{self, Server};
 use crate::discovery::Scope;
-use crate::fanotify::{NotificationGroup, PermissionGroup, Reply};
-use crate::gate::{Guard, NotGuarded, Parts, Survey};
+use crate::fanotify::{Ledger, NotificationGroup, PermissionGroup, Reply};
+use crate::gate::{Guard, GuardedList, Inherited, NotGuarded, Parts, Ruling, Survey};
 use crate::model::Mode;
 use crate::resolve::Resolver;
 use crate::watch::{Groups, Notice, PerLane, Quarantine, Watch};
 use health::Health;
+use kept::Kept;
 use signals::{Signal, Signals};
 
 /// Notices that wait for the arrivals thread. More are a storm: then the directories are read again instead.
 const NOTICES: usize = 16_384;
 /// How long the threads may take to see that it is over.
 const JOIN: Duration = Duration::from_millis(600);
+/// How long whoever waits for a guard that takes over waits at most.
+const TAKEOVER: Duration = Duration::from_secs(20);
 /// How long the audit trail may take to be written out.
 const FLUSH: Duration = Duration::from_millis(300);
 
@@ -88,47 +94,166 @@ fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
 /// Runs the guard until a signal ends it.
 ///
 /// # Errors
-/// [`StartError`]; nothing is guarded then.
+/// [`StartError`]; nothing is guarded then, and nobody waits who was left waiting by an earlier guard.
 pub fn run(config_file: Option<&Path>, mode: Option<Mode>) -> Result<(), StartError> {
-    let mut config = config::load(config_file)?;
-    config.mode = mode.unwrap_or(config.mode);
-    if let Some(why) = config::cannot_enforce(config.mode, &config.policy) {
-        return Err(StartError::OnlyReports(why));
-    }
-    privileges::check(config.on_violation)?;
-    privileges::raise_descriptor_limit();
-    privileges::prefer();
-    // Before the first thread: all of them must block the signals that this thread waits for.
-    let signals = Signals::block().map_err(system("cannot block signals"))?;
-    prepare_directory(&config.state_dir)?;
-    let _instance = Instance::lock(&config.state_dir)?;
-    let approvals = Approvals::open(&config.state_dir)?;
-    let first_start = approvals.is_first_start();
-
-    let (audit, auditor) = start_audit(&config)?;
-    let counters = Arc::new(Counters::new());
-    let guard = assemble(&config, approvals, audit.clone(), Arc::clone(&counters))?;
-    guard.adopt_this_thread();
-    let threads = guard.start().map_err(system("cannot start a thread"))?;
-
-    guard.watch_programs();
-    guard.prepare_discovery();
-    let (survey, not_guarded) = guard.guard_sites()?;
-    if first_start {
-        let complete = guard.approvals().baseline_complete();
-        complete.map_err(system(format!("cannot write the baseline to {}", config.state_dir.display())))?;
-    }
-    guard.begin_discovery();
-    announce(&config, survey, &not_guarded, first_start, &audit);
-    let server = listen(&config, &guard, &audit);
-    notify(&[NotifyState::Ready, NotifyState::Status(&format!("guarding {} site directories", survey.directories))]);
-
-    supervise(&guard, &signals);
-
-    notify(&[NotifyState::Stopping]);
-    let threads = threads.into_iter().chain(server.map(Server::stop)).collect();
-    stop(&guard, threads, &audit, auditor, &counters);
+    // First of all: what an earlier guard has left must keep its numbers.
+    let kept = Kept::receive();
+    let options = Options { config_file: config_file.map(Path::to_owned), mode };
+    let running = Running::start(options, kept).inspect_err(|_| kept::give_up())?;
+    running.supervise();
     Ok(())
+}
+
+/// What the daemon was told on its command line.
+#[derive(Clone, Debug)]
+struct Options {
+    config_file: Option<PathBuf>,
+    mode: Option<Mode>,
+}
+
+impl Options {
+    /// What the policy files say now.
+    fn load(&self) -> Result<Config, StartError> {
+        let mut config = config::load(self.config_file.as_deref())?;
+        config.mode = self.mode.unwrap_or(config.mode);
+        match config::cannot_enforce(config.mode, &config.policy) {
+            Some(why) => Err(StartError::OnlyReports(why)),
+            None => Ok(config),
+        }
+    }
+}
+
+/// A daemon that guards.
+#[derive(Debug)]
+struct Running {
+    options: Options,
+    config: Config,
+    guard: Arc<Guard>,
+    threads: Vec<JoinHandle<()>>,
+    server: Option<Server>,
+    audit: Audit,
+    auditor: Auditor,
+    counters: Arc<Counters>,
+    ledger: Arc<Ledger>,
+    signals: Signals,
+    _instance: Instance,
+}
+
+impl Running {
+    fn start(options: Options, mut kept: Kept) -> Result<Self, StartError> {
+        let (ledger, inherited) = take_ledger(&mut kept)?;
+        let config = options.load()?;
+        privileges::check(config.on_violation)?;
+        privileges::raise_descriptor_limit();
+        privileges::prefer();
+        // Before the first thread: all of them must block the signals that this thread waits for.
+        let signals = Signals::block().map_err(system("cannot block signals"))?;
+        prepare_directory(&config.state_dir)?;
+        let instance = Instance::lock(&config.state_dir)?;
+        let approvals = Approvals::open(&config.state_dir)?;
+        let first_start = approvals.is_first_start();
+
+        let (audit, auditor) = start_audit(&config)?;
+        let counters = Arc::new(Counters::new());
+        let (guard, mut inherited) =
+            assemble(&config, approvals, audit.clone(), Arc::clone(&counters), &ledger, kept, inherited)?;
+        let is_in_time = inherited.is_something().then(|| let_go_unless_told()).transpose()?;
+        guard.answer_unknown(&mut inherited);
+        guard.adopt_this_thread();
+        let threads = guard.start().map_err(system("cannot start a thread"))?;
+
+        guard.watch_programs();
+        guard.prepare_discovery();
+        let (survey, not_guarded) = guard.guard_sites()?;
+        guard.take_over(inherited);
+        drop(is_in_time);
+        if first_start {
+            let complete = guard.approvals().baseline_complete();
+            complete.map_err(system(format!("cannot write the baseline to {}", config.state_dir.display())))?;
+        }
+        guard.begin_discovery();
+        announce(&config, survey, &not_guarded, first_start, &audit);
+        let server = listen(&config, &guard, &audit);
+        say_ready(survey.directories);
+        let _instance = instance;
+        Ok(Running { options, config, guard, threads, server, audit, auditor, counters, ledger, signals, _instance })
+    }
+
+    /// Waits for signals, and sees that the threads make progress. Takes no lock of theirs while it does: whoever watches
+    /// over them must not hang with them.
+    fn supervise(mut self) {
+        let mut health = Health::new(sd_notify::watchdog_enabled());
+        loop {
+            match self.signals.wait(health.tick()) {
+                Some(Signal::Stop) => return self.stop(),
+                Some(Signal::Reload) => {
+                    if let Some(command) = self.reload() {
+                        self.become_anew(command);
+                    }
+                }
+                None => {}
+            }
+            if self.guard.switched_for().is_some_and(|left| left.is_zero()) {
+                self.guard.end_switch();
+            }
+            if health.check(self.guard.heartbeats()) {
+                notify(&[NotifyState::Watchdog]);
+            }
+        }
+    }
+
+    /// Lets everybody go, unless a service manager keeps the groups: it lets them go when it does not start another guard.
+    fn stop(self) {
+        notify(&[NotifyState::Stopping]);
+        self.wait_for_answers();
+        self.guard.stop();
+        let threads = self.threads.into_iter().chain(self.server.map(Server::stop)).collect();
+        join(threads);
+        self.counters.records_dropped(self.audit.dropped());
+        let sum = self.counters.to_string().trim_end().replace('\n', "; ");
+        self.audit.record(self.guard.ruling().sign(Record::new(Action::Stop)).saying(sum));
+        flush(self.auditor);
+        // Events that nobody has answered are not to be answered now: a successor does, or nobody waits any more.
+        std::mem::forget(self.guard);
+    }
+
+    /// Reads no more, and gives those who are being judged the time that a verdict may take.
+    fn wait_for_answers(&self) {
+        let deadline = Instant::now() + self.config.failure.budget + JOIN / 4;
+        while !self.ledger.is_clear() && Instant::now() < deadline {
+            std::thread::park_timeout(Duration::from_millis(1));
+        }
+    }
+}
+
+/// The ledger of an earlier guard with what is left in it, or a new one. One that cannot be read is of another version:
+/// whoever waits is answered without being judged.
+fn take_ledger(kept: &mut Kept) -> Result<(Arc<Ledger>, Inherited), StartError> {
+    if let Some(ledger) = kept.take(kept::LEDGER).and_then(|ledger| Ledger::adopt(ledger).ok()) {
+        let inherited = Inherited::of(&ledger);
+        return Ok((Arc::new(ledger), inherited));
+    }
+    let ledger = Ledger::new().map_err(system("cannot make a memfd"))?;
+    kept::keep(kept::LEDGER, ledger.as_fd());
+    Ok((Arc::new(ledger), Inherited::default()))
+}
+
+/// Whoever waits for a guard that takes over waits no longer than this: ends the daemon, and with it the groups, unless
+/// what is given back is dropped before.
+fn let_go_unless_told() -> Result<Sender<()>, StartError> {
+    let (told, is_in_time) = bounded::<()>(0);
+    let watch = move || {
+        if is_in_time.recv_timeout(TAKEOVER) == Err(RecvTimeoutError::Timeout) {
+            eprintln!(
+                "pthguard: the directories are not known again after {} s; letting everybody go",
+                TAKEOVER.as_secs()
+            );
+            kept::give_up();
+            std::process::abort();
+        }
+    };
+    let thread = std::thread::Builder::new().name("pth-takeover".into()).spawn(watch);
+    thread.map(|_| told).map_err(system("cannot start a thread"))
 }
 
 /// Opens the control socket. Without it nothing can be approved, which is no reason to guard nothing.
@@ -156,29 +281,45 @@ fn assemble(
     approvals: Approvals,
     audit: Audit,
     counters: Arc<Counters>,
-) -> Result<Arc<Guard>, StartError> {
+    ledger: &Arc<Ledger>,
+    mut kept: Kept,
+    inherited: Inherited,
+) -> Result<(Arc<Guard>, Inherited), StartError> {
+    let ruling = Ruling::of(config);
     let if_forgotten = match config.mode {
         Mode::Enforce => Reply::Deny,
         Mode::Audit => Reply::Allow,
     };
-    let permission_group = || {
-        PermissionGroup::new(if_forgotten).map(Arc::new).map_err(|source| StartError::Kernel {
-            what: "cannot make a fanotify group for permission events",
-            source,
-            hint: "this needs CAP_SYS_ADMIN in the initial user namespace and a kernel with \
-                   CONFIG_FANOTIFY_ACCESS_PERMISSIONS",
-        })
-    };
+    let mut taken_over = 0;
     let queues = PerLane::new(|_| bounded(NOTICES));
     let groups = PerLane::try_new(|lane| {
-        let changes = NotificationGroup::new().map_err(|source| StartError::Kernel {
-            what: "cannot make a fanotify group that reports names",
-            source,
-            hint: "this needs Linux 5.17 or later",
-        })?;
+        let changes = notification_group(&mut kept, &kept::changes(lane))?;
         let notices: Sender<Notice> = Clone::clone(&queues[lane].0);
-        Ok::<_, StartError>(Groups { changes, gate: permission_group()?, listing: permission_group()?, notices })
+        let mut permission_group = |name: String, number| {
+            let adopt = |group| PermissionGroup::adopt(group, if_forgotten, Arc::clone(ledger), number).ok();
+            let adopted = kept.take(&name).and_then(adopt);
+            taken_over += usize::from(adopted.is_some());
+            let group = match adopted {
+                Some(group) => group,
+                None => new_permission_group(if_forgotten, ledger, &name, number)?,
+            };
+            Ok::<_, StartError>(Arc::new(group))
+        };
+        let number = 2 * lane as u32;
+        let gate = permission_group(kept::gate(lane), number)?;
+        let listing = permission_group(kept::listing(lane), number + 1)?;
+        Ok::<_, StartError>(Groups { changes, gate, listing, notices })
     })?;
+    let told = [notification_group(&mut kept, kept::DISCOVERY)?, notification_group(&mut kept, kept::WAYS)?];
+    let (guarded, before) = match kept.take(kept::GUARDED) {
+        Some(list) => GuardedList::adopt(list),
+        None => {
+            let list = GuardedList::new().map_err(system("cannot make a memfd"))?;
+            kept::keep(kept::GUARDED, list.descriptor().map_err(system("cannot make a memfd"))?.as_fd());
+            (list, Vec::new())
+        }
+    };
+    let inherited = inherited.with(taken_over, before);
     let notices = PerLane::new(|lane| queues[lane].1.clone());
     let startup = config.protect.startup_names();
     let watch = Watch::new(groups, startup.clone(), Arc::clone(&counters));
@@ -189,18 +330,13 @@ fn assemble(
         .protect
         .discover
         .then(|| Scope::new(config.protect.discover_below.clone(), &config.protect.discover_except));
-    Guard::new(Parts {
-        mode: config.mode,
-        policy: config.policy.clone(),
+    let parts = Parts {
         resolver,
-        failure: config.failure,
-        on_violation: config.on_violation,
         sites: config.protect.sites.clone(),
         discover: discover.transpose()?,
         startup,
         customize: config.protect.customize,
         containers: config.protect.containers,
-        generation: Arc::from(config.generation.as_str()),
         max_size: config.protect.max_size,
         watch,
         notices,
@@ -208,8 +344,41 @@ fn assemble(
         quarantine,
         audit,
         counters,
-    })
-    .map_err(system("cannot make an eventfd or a fanotify group (fs.fanotify.max_user_groups)"))
+        guarded,
+    };
+    let guard = Guard::new(parts, ruling, told, inherited.is_something()).map_err(system("cannot make an eventfd"))?;
+    Ok((guard, inherited))
+}
+
+/// A group that an earlier guard has left, or a new one.
+fn notification_group(kept: &mut Kept, name: &str) -> Result<NotificationGroup, StartError> {
+    if let Some(group) = kept.take(name).and_then(|group| NotificationGroup::adopt(group).ok()) {
+        return Ok(group);
+    }
+    let group = NotificationGroup::new().map_err(|source| StartError::Kernel {
+        what: "cannot make a fanotify group that reports names",
+        source,
+        hint: "this needs Linux 5.17 or later, and groups (fs.fanotify.max_user_groups)",
+    })?;
+    kept::keep(name, group.as_fd());
+    Ok(group)
+}
+
+fn new_permission_group(
+    if_forgotten: Reply,
+    ledger: &Arc<Ledger>,
+    name: &str,
+    number: u32,
+) -> Result<PermissionGroup, StartError> {
+    let group = PermissionGroup::new(if_forgotten, Arc::clone(ledger), number);
+    let group = group.map_err(|source| StartError::Kernel {
+        what: "cannot make a fanotify group for permission events",
+        source,
+        hint: "this needs CAP_SYS_ADMIN in the initial user namespace and a kernel with \
+               CONFIG_FANOTIFY_ACCESS_PERMISSIONS",
+    })?;
+    kept::keep(name, group.as_fd());
+    Ok(group)
 }
 
 /// What is guarded, in three lines.
@@ -243,36 +412,22 @@ fn announce(config: &Config, survey: Survey, not_guarded: &[NotGuarded], first_s
     audit.record(record.saying(lines[..2].join("; ")));
 }
 
-/// Waits for the signal to stop, and sees that the threads make progress. Takes no lock of theirs: whoever watches over
-/// them must not hang with them.
-fn supervise(guard: &Guard, signals: &Signals) {
-    let mut health = Health::new(sd_notify::watchdog_enabled());
-    loop {
-        match signals.wait(health.tick()) {
-            Some(Signal::Stop) => return,
-            Some(Signal::Reload) => {
-                eprintln!("pthguard: SIGHUP: this version reads its policy only at the start; restart it");
-            }
-            None => {}
-        }
-        if health.check(guard.heartbeats()) {
-            notify(&[NotifyState::Watchdog]);
-        }
-    }
-}
-
-fn stop(guard: &Guard, threads: Vec<JoinHandle<()>>, audit: &Audit, auditor: Auditor, counters: &Counters) {
-    guard.stop();
+fn join(threads: Vec<JoinHandle<()>>) {
     let deadline = Instant::now() + JOIN;
     while threads.iter().any(|thread| !thread.is_finished()) && Instant::now() < deadline {
         std::thread::park_timeout(Duration::from_millis(5));
     }
-    counters.records_dropped(audit.dropped());
-    audit.record(Record::new(Action::Stop).saying(counters.to_string().trim_end().replace('\n', "; ")));
+}
+
+fn flush(auditor: Auditor) {
     let flush = auditor.finish(FLUSH);
     if !flush.finished || flush.lost > 0 {
         eprintln!("pthguard: records not written: {} in the queue, {} lost", flush.unwritten, flush.lost);
     }
+}
+
+fn say_ready(directories: usize) {
+    notify(&[NotifyState::Ready, NotifyState::Status(&format!("guarding {directories} site directories"))]);
 }
 
 /// Tells the service manager, if there is one. One that does not listen any more is no reason to complain.

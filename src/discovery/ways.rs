@@ -88,12 +88,10 @@ enum Part {
 
 impl Ways {
     /// Nothing is watched before [`Ways::follow`] and [`Ways::add`].
-    ///
-    /// # Errors
-    /// As [`NotificationGroup::new`].
-    pub fn new(globs: &[String]) -> io::Result<Self> {
-        Ok(Ways {
-            group: NotificationGroup::new()?,
+    #[must_use]
+    pub fn new(globs: &[String], group: NotificationGroup) -> Self {
+        Ways {
+            group,
             globs: globs.iter().map(|glob| parts(glob)).collect(),
             stops: HashMap::new(),
             paths: Vec::new(),
@@ -101,7 +99,7 @@ impl Ways {
             names: HashMap::new(),
             keys: RandomState::new(),
             is_full: false,
-        })
+        }
     }
 
     /// Watches the ways of all globs anew. Where they lead now.

@@ -15,13 +15,13 @@ use std::time::{Duration, Instant};
 use nix::fcntl::OFlag;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use super::Guard;
 use super::content::Content;
 use super::linked::Reached;
 use super::remembered::{Known, Nobody};
 use super::settle::Written;
 use super::survey::Brought;
 use super::verdict::with_inode;
+use super::{Guard, Ruling};
 use crate::approvals::Metadata;
 use crate::audit::{Action, Record, escape_path};
 use crate::fanotify::FileId;
@@ -172,7 +172,7 @@ impl Guard {
         };
         let displaced = self.parts.watch.tracker().take_displaced(site.id, name);
         let accepted = newcomer.is_some_and(|newcomer| self.judge_newcomer(&site, arrival, newcomer, displaced));
-        if displaced && !accepted && self.parts.mode == Mode::Enforce {
+        if displaced && !accepted && self.ruling().mode == Mode::Enforce {
             self.put_back(&site, name);
         }
         accepted
@@ -186,8 +186,9 @@ impl Guard {
         }
         let access = if arrival.how == How::Created { Access::Link } else { Access::Rename };
         let reason = Reason::Failure(Failure::UnresolvedArrival);
-        self.count(access, Verdict::Deny);
-        let record = self.decided(access, Decision { verdict: Verdict::Deny, rule: None, reason });
+        let ruling = self.ruling();
+        self.count(&ruling, access, Verdict::Deny);
+        let record = ruling.decided(access, Decision { verdict: Verdict::Deny, rule: None, reason });
         let record = record.on(Object::at(site.path_of(&arrival.name))).by_pid(arrival.author.pid);
         self.parts.audit.record(record.saying("the name was another file's, or gone, before it could be judged"));
     }
@@ -232,6 +233,7 @@ impl Guard {
                 return true; // whoever brought it
             }
         }
+        let ruling = self.ruling();
         let author = self.author(&arrival.author);
         let decision = match &author {
             _ if newcomer.access == Access::Special => {
@@ -239,12 +241,12 @@ impl Guard {
             }
             Ok(Known { subject, .. }) => {
                 let request = Request::new(subject, &site.guarded.facts, name, newcomer.access);
-                self.parts.policy.decide(&request)
+                ruling.policy.decide(&request)
             }
-            Err(_) => self.unresolved_newcomer(),
+            Err(_) => self.unresolved_newcomer(&ruling),
         };
-        self.count(newcomer.access, decision.verdict);
-        let record = self.decided(newcomer.access, decision.clone()).on(newcomer.object.clone());
+        self.count(&ruling, newcomer.access, decision.verdict);
+        let record = ruling.decided(newcomer.access, decision.clone()).on(newcomer.object.clone());
         let mut record = with_author(record, author.as_ref(), arrival.author.pid);
         if let How::Renamed { from: Some((from, old)) } = &arrival.how
             && let Some(from) = self.parts.watch.sites.get(*from)
@@ -256,13 +258,17 @@ impl Guard {
         // A link or a FIFO cannot be kept from being read where it is.
         let is_held = is_regular
             && decision.reason == Reason::Failure(Failure::UnresolvedArrival)
-            && self.parts.failure.unresolved_arrival == ArrivalAction::Hold;
+            && ruling.failure.unresolved_arrival == ArrivalAction::Hold;
         match decision.verdict {
-            Verdict::Allow if self.accept(site, arrival, &newcomer, content, decision.clone(), subject) => true,
-            Verdict::Allow | Verdict::Deny if self.parts.mode == Mode::Audit || is_held => false,
+            Verdict::Allow
+                if self.accept(site, arrival, &newcomer, content, permit_for(&ruling, arrival, &decision, subject)) =>
+            {
+                true
+            }
+            Verdict::Allow | Verdict::Deny if ruling.mode == Mode::Audit || is_held => false,
             Verdict::Allow | Verdict::Deny => {
                 if let Ok(author) = &author {
-                    self.end_author(&decision, author, &newcomer.object); // before it brings the next one
+                    self.end_author(&ruling, &decision, author, &newcomer.object); // before it brings the next one
                 }
                 let author = describe(author.as_ref(), arrival.author.pid);
                 self.expel(site, arrival, &newcomer, decision.reason, &author, displaced);
@@ -271,9 +277,9 @@ impl Guard {
         }
     }
 
-    pub(super) fn unresolved_newcomer(&self) -> Decision {
+    pub(super) fn unresolved_newcomer(&self, ruling: &Ruling) -> Decision {
         self.parts.counters.failed(Failure::UnresolvedArrival);
-        let verdict = match self.parts.failure.unresolved_arrival {
+        let verdict = match ruling.failure.unresolved_arrival {
             ArrivalAction::Allow => Verdict::Allow,
             ArrivalAction::Quarantine | ArrivalAction::Hold => Verdict::Deny,
         };
@@ -287,19 +293,9 @@ impl Guard {
         arrival: &Arrival,
         newcomer: &Newcomer,
         content: Option<(Content, Metadata)>,
-        decision: Decision,
-        subject: Option<Arc<Subject>>,
+        permit: Permit,
     ) -> bool {
         let name = arrival.name.as_os_str();
-        let permit = Permit {
-            content: decision.rule.as_deref().map_or(ContentSet::ANY, |rule| self.parts.policy.content_of(rule)),
-            rule: decision.rule.unwrap_or_else(|| Arc::from("unresolved-arrival")),
-            writers: vec![Writer { pid: arrival.author.pid, process: arrival.author.pidfd.clone(), subject }],
-            stage: Stage::Written,
-            judged: None,
-            places: vec![(arrival.site, arrival.name.clone())],
-            tainted: false,
-        };
         if newcomer.access == Access::Symlink {
             return self.accept_symlink(site, name, permit);
         }
@@ -344,19 +340,29 @@ impl Guard {
             Err(error) => error.to_string(),
         };
         let decision = Decision { verdict: Verdict::Deny, rule: Some(permit.rule), reason: Reason::NotApproved };
-        let record = self.decided(Access::Symlink, decision).on(Object::at(site.path_of(name)));
+        let record = self.ruling().decided(Access::Symlink, decision).on(Object::at(site.path_of(name)));
         self.parts.audit.record(record.saying(format!("a link cannot stay that anybody may point elsewhere: {why}")));
         false
     }
 
     pub(super) fn failed(&self, failure: Failure, path: PathBuf, message: &str) {
         self.parts.counters.failed(failure);
-        let record = Record::failure(failure)
-            .in_mode(self.parts.mode)
-            .under(Arc::clone(&self.parts.generation))
-            .on(Object::at(path))
-            .saying(message);
-        self.parts.audit.record(record);
+        let record = self.ruling().sign(Record::failure(failure));
+        self.parts.audit.record(record.on(Object::at(path)).saying(message));
+    }
+}
+
+/// What a newcomer's author may bring.
+fn permit_for(ruling: &Ruling, arrival: &Arrival, decision: &Decision, subject: Option<Arc<Subject>>) -> Permit {
+    let rule = decision.rule.clone();
+    Permit {
+        content: rule.as_deref().map_or(ContentSet::ANY, |rule| ruling.policy.content_of(rule)),
+        rule: rule.unwrap_or_else(|| Arc::from("unresolved-arrival")),
+        writers: vec![Writer { pid: arrival.author.pid, process: arrival.author.pidfd.clone(), subject }],
+        stage: Stage::Written,
+        judged: None,
+        places: vec![(arrival.site, arrival.name.clone())],
+        tainted: false,
     }
 }
 

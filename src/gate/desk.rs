@@ -5,6 +5,7 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Guard;
 use super::content::Content;
@@ -18,7 +19,7 @@ use crate::control::{
     Approved, Desk, HeldFile, Looked, Peer, Place, Refusal, Restored, Revoked, Seen, Shown, Why, ledger, record,
 };
 use crate::fanotify::FileId;
-use crate::model::Sha256;
+use crate::model::{Mode, Sha256};
 use crate::quarantine::Id;
 use crate::watch::SiteDir;
 
@@ -57,7 +58,7 @@ impl Guard {
     }
 
     fn desk_record(&self, record: Record) {
-        self.parts.audit.record(record.in_mode(self.parts.mode).under(Arc::clone(&self.parts.generation)));
+        self.parts.audit.record(self.ruling().sign(record));
     }
 
     /// Approves a file as it was read, records it, and wakes whoever waits for that.
@@ -184,6 +185,10 @@ impl Desk for Guard {
             self.desk_record(record::purged(&path, id.as_str(), by));
             Ok(())
         })
+    }
+
+    fn switch_mode(&self, mode: Mode, limit: Option<Duration>, by: &Peer) -> Result<(), Refusal> {
+        Guard::switch_mode(self, mode, limit, by).map_err(|why| Refusal::new(Why::Policy, why))
     }
 
     fn refused(&self, by: &Peer) {

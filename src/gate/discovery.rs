@@ -145,15 +145,21 @@ struct Told {
 }
 
 impl Discovery {
-    pub(super) fn new(scope: Option<Scope>, globs: &[String], is_first_start: bool) -> io::Result<Self> {
+    pub(super) fn new(
+        scope: Option<Scope>,
+        globs: &[String],
+        is_first_start: bool,
+        told: [NotificationGroup; 2],
+    ) -> io::Result<Self> {
+        let [group, ways] = told;
         let (guarded, news) = unbounded();
         let (lost, strays) = unbounded();
         let (searches, quests) = bounded(SEARCHES);
         Ok(Discovery {
-            group: NotificationGroup::new()?,
+            group,
             work: Mutex::new(Work {
                 anchors: Anchors::of_scope(scope.clone().unwrap_or_default()),
-                ways: Ways::new(globs)?,
+                ways: Ways::new(globs, ways),
                 buffer: Vec::new(),
                 emptied: Instant::now(),
                 libraries: VecDeque::new(),
@@ -175,6 +181,11 @@ impl Discovery {
             unfinished: Mutex::default(),
             first_start: is_first_start.then(SystemTime::now),
         })
+    }
+
+    /// What a successor takes its groups over by.
+    pub(super) fn descriptors(&self) -> io::Result<[OwnedFd; 2]> {
+        Ok([self.group.as_fd().try_clone_to_owned()?, self.work().ways.as_fd().try_clone_to_owned()?])
     }
 
     /// Whether new directories of that path are noticed without anybody looking.

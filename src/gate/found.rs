@@ -47,13 +47,14 @@ impl Guard {
             return None;
         }
         let request = Request::new(&known.subject, &site.guarded.facts, name, Access::Write);
-        let decision = self.parts.policy.decide(&request);
+        let policy = Arc::clone(&self.ruling().policy);
+        let decision = policy.decide(&request);
         if decision.verdict != Verdict::Allow {
             return None;
         }
         let rule = decision.rule?;
         Some(Permit {
-            content: self.parts.policy.content_of(&rule),
+            content: policy.content_of(&rule),
             rule,
             writers: vec![Writer {
                 pid: maker.pid,

@@ -159,23 +159,24 @@ impl Guard {
         author: &Author,
         leads_to: &str,
     ) {
+        let ruling = self.ruling();
         let known = self.author(author);
         let decision = match &known {
             Ok(known) => {
                 let access = Access::Rename;
                 let request = Request::new(&known.subject, &site.guarded.facts, name, access);
-                self.parts.policy.decide(&request)
+                ruling.policy.decide(&request)
             }
-            Err(_) => self.unresolved_newcomer(),
+            Err(_) => self.unresolved_newcomer(&ruling),
         };
-        self.count(Access::Symlink, decision.verdict);
-        let record = self.decided(Access::Symlink, decision.clone()).on(object.clone()).saying(leads_to);
+        self.count(&ruling, Access::Symlink, decision.verdict);
+        let record = ruling.decided(Access::Symlink, decision.clone()).on(object.clone()).saying(leads_to);
         self.parts.audit.record(with_author(record, known.as_ref(), author.pid));
         if decision.verdict == Verdict::Allow {
             let rule = decision.rule.unwrap_or_else(|| Arc::from("unresolved-arrival"));
             let subject = known.as_ref().ok().map(|known| Arc::clone(&known.subject));
             let permit = Permit {
-                content: self.parts.policy.content_of(&rule),
+                content: ruling.policy.content_of(&rule),
                 rule,
                 writers: vec![Writer { pid: author.pid, process: author.pidfd.clone(), subject }],
                 stage: Stage::Written,
@@ -187,7 +188,7 @@ impl Guard {
                 return;
             }
         }
-        if self.parts.mode == Mode::Audit {
+        if ruling.mode == Mode::Audit {
             return;
         }
         let by = describe(known.as_ref(), author.pid);

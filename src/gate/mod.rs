@@ -42,10 +42,12 @@ mod pair;
 mod parked;
 mod places;
 mod remembered;
+mod ruling;
 mod settle;
 mod stop;
 mod surroundings;
 mod survey;
+mod takeover;
 mod threads;
 mod triage;
 mod undo;
@@ -56,19 +58,20 @@ use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Instant;
 
+use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+pub use ruling::Ruling;
 pub use survey::{NotGuarded, Survey};
+pub use takeover::{GuardedList, Inherited};
 pub use threads::Heartbeats;
 
 use crate::approvals::Approvals;
 use crate::audit::{Audit, Counters};
-use crate::config::FailureTable;
 use crate::content::KnownFiles;
 use crate::discovery::Scope;
-use crate::fanotify::{FileId, PermissionEvent};
-use crate::model::{Mode, StartupNames, ViolationAction};
-use crate::policy::Policy;
+use crate::fanotify::{FileId, NotificationGroup, PermissionEvent};
+use crate::model::StartupNames;
 use crate::resolve::{OpenedAs, Resolver};
 use crate::watch::{Lane, Notice, PerLane, Quarantine, Watch};
 use awaiting::Awaiting;
@@ -76,9 +79,12 @@ use discovery::Discovery;
 use leases::Leases;
 use mounts::Mounted;
 use parked::Parked;
+use parking_lot::Mutex;
 use places::Vacant;
 use remembered::Remembered;
+use ruling::Switch;
 use stop::Stop;
+use takeover::Early;
 use threads::OwnThreads;
 
 /// Requests that wait for a worker.
@@ -92,16 +98,8 @@ const LISTERS: usize = 64;
 /// What the gate is made of.
 #[derive(Debug)]
 pub struct Parts {
-    /// Enforce or audit.
-    pub mode: Mode,
-    /// The rules.
-    pub policy: Policy,
     /// Finds out who asks.
     pub resolver: Resolver,
-    /// What is answered when no decision can be made, and how soon.
-    pub failure: FailureTable,
-    /// What is done with a process that does what no rule lets it do.
-    pub on_violation: ViolationAction,
     /// The globs of the directories to guard.
     pub sites: Vec<String>,
     /// Where other site directories are looked for; `None` if only those are guarded.
@@ -112,8 +110,6 @@ pub struct Parts {
     pub customize: bool,
     /// Whether the same directories are guarded in running containers.
     pub containers: bool,
-    /// Names the policy in records.
-    pub generation: Arc<str>,
     /// Larger files are never approved; bytes.
     pub max_size: u64,
     /// The site directories, what is opened in them, and what comes and goes there.
@@ -128,12 +124,17 @@ pub struct Parts {
     pub audit: Audit,
     /// How often what happened.
     pub counters: Arc<Counters>,
+    /// What a successor guards at once.
+    pub guarded: GuardedList,
 }
 
 /// The running gate.
 #[derive(Debug)]
 pub struct Guard {
     parts: Parts,
+    ruling: ArcSwap<Ruling>,
+    switch: Mutex<Option<Switch>>,
+    early: Early,
     own: OwnThreads,
     heartbeats: Heartbeats,
     parked: Parked,
@@ -157,6 +158,7 @@ pub struct Guard {
 #[derive(Debug)]
 struct Waiting {
     lane: Lane,
+    ruling: Arc<Ruling>,
     event: PermissionEvent,
     received: Instant,
     due: Instant,
@@ -181,19 +183,23 @@ enum Purpose {
 }
 
 impl Guard {
-    /// Puts the gate together. Nothing is answered before [`Guard::start`].
+    /// Puts the gate together; `told` are the groups of discovery and of the ways to site directories. Nothing is answered before [`Guard::start`] and, with groups of an earlier guard, nobody but
+    /// ourselves before [`Guard::take_over`].
     ///
     /// # Errors
     /// No descriptor or fanotify group is left (EMFILE, ENFILE), or /proc is not there.
-    pub fn new(parts: Parts) -> io::Result<Arc<Self>> {
+    pub fn new(parts: Parts, ruling: Ruling, told: [NotificationGroup; 2], takes_over: bool) -> io::Result<Arc<Self>> {
         let queues = PerLane::new(|_| bounded(QUEUE));
         let (work, queue) = (PerLane::new(|lane| queues[lane].0.clone()), PerLane::new(|lane| queues[lane].1.clone()));
         let (deadlines, overdue) = bounded(DEADLINES);
         let (listers, listed) = bounded(LISTERS);
         let is_first_start = parts.approvals.is_first_start();
-        let discovery = Discovery::new(parts.discover.clone(), &parts.sites, is_first_start)?;
+        let discovery = Discovery::new(parts.discover.clone(), &parts.sites, is_first_start, told)?;
         Ok(Arc::new(Guard {
             parts,
+            ruling: ArcSwap::from_pointee(ruling),
+            switch: Mutex::default(),
+            early: Early::new(takes_over),
             discovery,
             own: OwnThreads::default(),
             heartbeats: Heartbeats::default(),
@@ -257,7 +263,13 @@ impl Guard {
         }
     }
 
-    /// Stops reading and lets everybody go, whatever the threads are at.
+    /// Stops reading. Who waits goes on waiting, for a successor.
+    pub fn pause(&self) {
+        self.stop.now();
+    }
+
+    /// Stops reading and lets everybody go, whatever the threads are at. Those of groups that somebody else holds, too,
+    /// go on waiting.
     pub fn stop(&self) {
         self.stop.now();
         // Without the groups the kernel lets every opener through that waits now or comes later.

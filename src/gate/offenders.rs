@@ -8,16 +8,16 @@
 //! Never ended are process 1 and the daemon. A kernel thread has no executable, so it is never identified.
 
 use super::remembered::Known;
-use super::{Guard, Waiting};
+use super::{Guard, Ruling, Waiting};
 use crate::audit::{Action, Record, escape_path};
 use crate::fanotify::Pidfd;
 use crate::model::{Decision, Failure, Mode, Object, Subject, Verdict, ViolationAction, Writers};
 use crate::resolve::Intent;
 
 impl Guard {
-    fn is_to_be_ended(&self, decision: &Decision, subject: &Subject) -> bool {
-        self.parts.on_violation == ViolationAction::Kill
-            && self.parts.mode == Mode::Enforce
+    fn is_to_be_ended(ruling: &Ruling, decision: &Decision, subject: &Subject) -> bool {
+        ruling.on_violation == ViolationAction::Kill
+            && ruling.mode == Mode::Enforce
             && decision.verdict == Verdict::Deny
             && decision.reason.is_judgement()
             && subject.pid > 1
@@ -26,16 +26,25 @@ impl Guard {
 
     /// A hold on a blocked opener that is to be ended. Where the system call does not tell that it writes (openat2,
     /// io_uring), somebody else may be the writer, and it is not.
-    pub(super) fn condemn(&self, decision: &Decision, subject: &Subject, intent: Intent) -> Option<Pidfd> {
+    pub(super) fn condemn(
+        &self,
+        ruling: &Ruling,
+        decision: &Decision,
+        subject: &Subject,
+        intent: Intent,
+    ) -> Option<Pidfd> {
         let is_writer = matches!(intent, Intent::Write { .. });
-        (is_writer && self.is_to_be_ended(decision, subject)).then(|| self.parts.resolver.hold(subject)).flatten()
+        (is_writer && Self::is_to_be_ended(ruling, decision, subject))
+            .then(|| self.parts.resolver.hold(subject))
+            .flatten()
     }
 
     /// Answers a condemned opener, ending it first, and records that.
     pub(super) fn end_and_deny(&self, waiting: &Waiting, process: &Pidfd, subject: &Subject, object: &Object) -> bool {
         let mut ended = Ok(());
-        let is_answer =
-            waiting.event.answer_after(self.reply(Verdict::Deny), || ended = self.end(process, subject, object));
+        let is_answer = waiting.event.answer_after(waiting.ruling.reply(Verdict::Deny), || {
+            ended = self.end(&waiting.ruling, process, subject, object);
+        });
         if let Err(error) = ended {
             self.cannot_end(subject, object, &error);
         }
@@ -44,25 +53,21 @@ impl Guard {
 
     /// Ends the author of a denied newcomer, if there is no doubt that it is the process that brought it, and that it
     /// was this program then: only of programs of root's it is known when they are executed.
-    pub(super) fn end_author(&self, decision: &Decision, author: &Known, object: &Object) {
+    pub(super) fn end_author(&self, ruling: &Ruling, decision: &Decision, author: &Known, object: &Object) {
         let subject = author.subject.as_ref();
-        if !self.is_to_be_ended(decision, subject) || subject.exe.writers != Writers::Root {
+        if !Self::is_to_be_ended(ruling, decision, subject) || subject.exe.writers != Writers::Root {
             return;
         }
         let Some(process) = author.process.as_ref().filter(|process| process.is_alive()) else { return };
-        if let Err(error) = self.end(process, subject, object) {
+        if let Err(error) = self.end(ruling, process, subject, object) {
             self.cannot_end(subject, object, &error);
         }
     }
 
-    fn end(&self, process: &Pidfd, subject: &Subject, object: &Object) -> std::io::Result<()> {
+    fn end(&self, ruling: &Ruling, process: &Pidfd, subject: &Subject, object: &Object) -> std::io::Result<()> {
         process.kill()?;
         self.parts.counters.killed();
-        let record = Record::new(Action::Kill)
-            .in_mode(self.parts.mode)
-            .under(std::sync::Arc::clone(&self.parts.generation))
-            .by(std::sync::Arc::new(subject.clone()))
-            .on(object.clone());
+        let record = ruling.sign(Record::new(Action::Kill)).by(std::sync::Arc::new(subject.clone())).on(object.clone());
         let message = format!("process {}, {}, was ended", subject.pid, escape_path(&subject.exe.path));
         self.parts.audit.record(record.saying(message));
         Ok(())

@@ -32,16 +32,17 @@ impl Guard {
         }
         if self.may_remove(site, name, author) {
             self.set_companion(site, &pth, None);
-        } else if self.parts.mode == Mode::Enforce {
+        } else if self.ruling().mode == Mode::Enforce {
             self.put_back(site, name);
         }
     }
 
     fn may_remove(&self, site: &SiteDir, name: &OsStr, author: &Author) -> bool {
         let Ok(known) = self.author(author) else { return false };
+        let ruling = self.ruling();
         [Access::Write, Access::Rename].into_iter().any(|access| {
             let request = Request::new(&known.subject, &site.guarded.facts, name, access);
-            self.parts.policy.decide(&request).verdict == Verdict::Allow
+            ruling.policy.decide(&request).verdict == Verdict::Allow
         })
     }
 

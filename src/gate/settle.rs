@@ -155,7 +155,7 @@ impl Guard {
         }
         let rule = permit.map(|permit| Arc::clone(&permit.rule));
         let decision = Decision { verdict: Verdict::Deny, rule, reason };
-        let record = self.decided(Access::Write, decision).as_action(Action::Held).on(object);
+        let record = self.ruling().decided(Access::Write, decision).as_action(Action::Held).on(object);
         let record = match writer {
             Some(writer) => match &writer.subject {
                 Some(subject) => record.by(Arc::clone(subject)),

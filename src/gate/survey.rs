@@ -135,6 +135,7 @@ impl Guard {
             self.look_behind(&site, maker);
         }
         if site.guarded.role == Role::Site {
+            self.parts.guarded.add(&path);
             self.discovery.watch_way(path.clone());
         }
         self.parts.audit.record(self.note(Action::SiteGuarded, path));
@@ -256,6 +257,12 @@ impl Guard {
                 None if kind.is_file() => self.keep_in_view(site, name, file),
                 None => {}
             }
+            // Somebody waits to be told whether he may make it, since before there was anybody to tell.
+            let is_new =
+                status.len() == 0 && self.early.is_on() && self.parts.approvals.get(site.approvals, name).is_none();
+            if let Some(entry) = self.parts.watch.tracker().get_mut(&file).filter(|_| is_new) {
+                entry.fresh = true;
+            }
             survey.held += 1;
             let record = self.note(Action::Held, site.path_of(name));
             self.parts.audit.record(record.saying("not approved: being written, or a special file"));
@@ -321,7 +328,7 @@ impl Guard {
     fn refuse_found_link(&self, site: &SiteDir, name: &OsStr, link: &FileId, why: &str) {
         let record = self.note(Action::Held, site.path_of(name));
         self.parts.audit.record(record.saying(format!("not approved, a link that cannot be held: {why}")));
-        if self.parts.mode == Mode::Enforce {
+        if self.ruling().mode == Mode::Enforce {
             self.expel_link(site, name, link, Object::at(site.path_of(name)), "nobody knows");
         }
     }

@@ -38,22 +38,21 @@ struct Tracked {
 impl Guard {
     pub(super) fn run_triage(&self, lane: Lane) {
         let groups = self.parts.watch.groups(lane);
-        let mut buffer = Vec::new();
         let mut openings = Vec::new();
         while !self.is_stopping() {
             self.heartbeats.triage[lane].fetch_add(1, Ordering::Relaxed);
             let mut fds = [groups.gate.as_fd(), groups.listing.as_fd(), self.stop.as_fd()]
                 .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             let _ = poll(&mut fds, PollTimeout::from(HEARTBEAT));
-            self.read_group(&groups.gate, &mut buffer, &mut openings);
+            self.read_group(&groups.gate, &mut openings);
             self.judge_all(lane, &mut openings, Guard::judge_open);
-            self.read_group(&groups.listing, &mut buffer, &mut openings);
+            self.read_group(&groups.listing, &mut openings);
             self.judge_all(lane, &mut openings, Guard::judge_listing);
         }
     }
 
-    fn read_group(&self, group: &PermissionGroup, buffer: &mut Vec<u8>, openings: &mut Vec<Opening>) {
-        if let Err(error) = group.read(buffer, openings) {
+    fn read_group(&self, group: &PermissionGroup, openings: &mut Vec<Opening>) {
+        if let Err(error) = group.read(openings) {
             if self.is_stopping() {
                 return; // the group has been released
             }
@@ -73,20 +72,24 @@ impl Guard {
         for opening in openings.drain(..) {
             self.heartbeats.triage[lane].fetch_add(1, Ordering::Relaxed);
             match opening {
-                Opening::Waiting(event) => judge(self, lane, event, received),
+                Opening::Waiting(event) if self.own.contains(event.thread()) => {
+                    event.answer(Reply::Allow);
+                }
+                Opening::Waiting(event) => {
+                    if let Some(event) = self.early.hold(lane, judge, event) {
+                        judge(self, lane, event, received);
+                    }
+                }
                 Opening::NotOpened(_) => self.parts.counters.failed(Failure::NoDescriptor),
             }
         }
     }
 
-    fn judge_open(&self, lane: Lane, event: PermissionEvent, received: Instant) {
-        if self.own.contains(event.thread()) {
-            event.answer(Reply::Allow);
-            return;
-        }
-        let Ok(file) = FileId::of(&event) else {
+    pub(super) fn judge_open(&self, lane: Lane, event: PermissionEvent, received: Instant) {
+        let ruling = self.ruling();
+        let Ok(file) = event.id() else {
             self.parts.counters.failed(Failure::Content);
-            event.answer(self.reply(self.parts.failure.unresolved.into()));
+            event.answer(ruling.reply(ruling.failure.unresolved));
             return;
         };
         // The entry's name must be read before the notifications are: whatever name it had earlier, the rename that
@@ -95,7 +98,7 @@ impl Guard {
         let watch = &self.parts.watch;
         let looks_like_startup = opened.as_ref().is_none_or(|opened| watch.may_be_startup(opened.dir(), opened.name()));
         let looks_like_target = opened.as_ref().is_some_and(|opened| watch.is_led_to(opened.dir(), opened.name()));
-        let due = received + self.parts.failure.budget;
+        let due = received + ruling.failure.budget;
         let mut is_told = watch.drain_until(lane, due);
         let mut entry = self.look_up(lane, &file);
         if is_told && entry.is_some() != (looks_like_startup || looks_like_target) {
@@ -106,12 +109,21 @@ impl Guard {
         }
         if !is_told {
             // A storm: what this file was called a moment ago is not known in time.
-            let waiting = Waiting { lane, event, received, due, file, opened, purpose: Purpose::Startup };
+            let waiting = Waiting { lane, ruling, event, received, due, file, opened, purpose: Purpose::Startup };
             return self.fail(&waiting, Access::Read, Failure::Timeout);
         }
         if entry.is_none() && !looks_like_startup && !looks_like_target {
             if is_being_made(&event) {
-                self.hand_over_maker(Waiting { lane, event, received, due, file, opened, purpose: Purpose::Maker });
+                self.hand_over_maker(Waiting {
+                    lane,
+                    ruling,
+                    event,
+                    received,
+                    due,
+                    file,
+                    opened,
+                    purpose: Purpose::Maker,
+                });
             } else {
                 event.answer(Reply::Allow);
             }
@@ -140,15 +152,15 @@ impl Guard {
                 || matches!(self.digest_in_cache(&event), InCache::Read(sha256) if is_approved(sha256))
             {
                 event.answer(Reply::Allow);
-                self.count(Access::Read, Verdict::Allow);
-                if self.parts.mode == Mode::Enforce && purpose != Purpose::OtherLink {
+                self.count(&ruling, Access::Read, Verdict::Allow);
+                if ruling.mode == Mode::Enforce && purpose != Purpose::OtherLink {
                     self.leases.keep(Answered::AtOnce { _event: event });
                 }
                 return;
             }
             release_writers(&event);
         }
-        self.hand_to_worker(Waiting { lane, event, received, due, file, opened, purpose });
+        self.hand_to_worker(Waiting { lane, ruling, event, received, due, file, opened, purpose });
     }
 
     fn look_up(&self, lane: Lane, file: &FileId) -> Option<Tracked> {
@@ -186,24 +198,29 @@ impl Guard {
     /// An interpreter lists the directory before it opens startup files. Newcomers that raise no event when they are
     /// opened (symbolic links, FIFOs) are dealt with first, before it gets the first names and before it is told that
     /// there are no more: what it has got by then was in the directory before, and is known of.
-    fn judge_listing(&self, lane: Lane, event: PermissionEvent, received: Instant) {
-        if self.own.contains(event.thread()) {
-            event.answer(Reply::Allow);
-            return;
-        }
+    pub(super) fn judge_listing(&self, lane: Lane, event: PermissionEvent, received: Instant) {
         let _ = self.listers.try_send((event.thread(), lane)); // whom there is no room for is not remembered
-        if self.parts.mode == Mode::Audit {
+        let ruling = self.ruling();
+        if ruling.mode == Mode::Audit {
             event.answer(Reply::Allow);
             return;
         }
-        let due = received + self.parts.failure.budget;
-        let dir = FileId::of(event.as_fd()).ok();
+        let due = received + ruling.failure.budget;
+        let dir = event.id().ok();
         let Some((dir, site)) = dir.and_then(|dir| Some((dir, self.parts.watch.sites.by_file(&dir)?.id))) else {
             event.answer(Reply::Allow);
             return;
         };
-        let waiting =
-            Arc::new(Waiting { lane, event, received, due, file: dir, opened: None, purpose: Purpose::Listing });
+        let waiting = Arc::new(Waiting {
+            lane,
+            ruling,
+            event,
+            received,
+            due,
+            file: dir,
+            opened: None,
+            purpose: Purpose::Listing,
+        });
         // In a storm of them the answer is known before all of it is read.
         if self.parts.watch.tracker().unrest(&dir) == Felt::ByAll {
             return self.refuse_listing(&waiting);

@@ -91,12 +91,12 @@ impl Guard {
                 object = content.describe(&name, object);
             }
             let decision = Decision { verdict: Verdict::Deny, rule: None, reason: Reason::NotApproved };
-            let record = self.decided(Access::Write, decision).on(object.clone());
+            let record = self.ruling().decided(Access::Write, decision).on(object.clone());
             let known = self.author(author);
             let record = with_author(record, known.as_ref(), author.pid);
             self.parts.audit.record(record.saying("changed by a process without a permit"));
             let by = describe(known.as_ref(), author.pid);
-            if self.parts.mode == Mode::Enforce
+            if self.ruling().mode == Mode::Enforce
                 && matches!(
                     self.to_quarantine(&site, &name, file, object, Reason::NotApproved, &by),
                     Some(Quarantined::Kept(_) | Quarantined::Removed)

@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use super::triage::is_being_made;
 use super::{Guard, Purpose, Waiting};
-use crate::audit::{Action, Outcome, Record};
+use crate::audit::{Action, Record};
 use crate::fanotify::Reply;
-use crate::model::{Access, Decision, Failure, FailureAction, Mode, Object, Reason, Subject, Verdict};
+use crate::model::{Access, Decision, Failure, FailureAction, Object, Reason, Subject, Verdict};
 use crate::watch::SiteId;
 
 impl From<FailureAction> for Verdict {
@@ -22,23 +22,6 @@ impl From<FailureAction> for Verdict {
 }
 
 impl Guard {
-    /// What the kernel is told: in audit mode always to let the opener through.
-    pub(super) fn reply(&self, verdict: Verdict) -> Reply {
-        match (self.parts.mode, verdict) {
-            (Mode::Audit, _) | (Mode::Enforce, Verdict::Allow) => Reply::Allow,
-            (Mode::Enforce, Verdict::Deny) => Reply::Deny,
-        }
-    }
-
-    pub(super) fn count(&self, access: Access, verdict: Verdict) {
-        self.parts.counters.answered(access, Outcome::of(verdict, self.parts.mode));
-    }
-
-    /// A record of a decision, with what every such record says.
-    pub(super) fn decided(&self, access: Access, decision: Decision) -> Record {
-        Record::decided(access, decision, self.parts.mode).under(Arc::clone(&self.parts.generation))
-    }
-
     /// Answers, then counts and records. Approved reads are only counted: there are several in each start of an
     /// interpreter. Returns whether this was the answer.
     pub(super) fn conclude(
@@ -49,7 +32,7 @@ impl Guard {
         subject: Option<Arc<Subject>>,
         describe: impl FnOnce(Record) -> Record,
     ) -> bool {
-        let is_answer = waiting.event.answer(self.reply(decision.verdict));
+        let is_answer = waiting.event.answer(waiting.ruling.reply(decision.verdict));
         if is_answer {
             self.record_answer(waiting, access, decision, subject, describe);
         }
@@ -65,11 +48,11 @@ impl Guard {
         subject: Option<Arc<Subject>>,
         describe: impl FnOnce(Record) -> Record,
     ) {
-        self.count(access, decision.verdict);
+        self.count(&waiting.ruling, access, decision.verdict);
         if decision.reason == Reason::Approved {
             return;
         }
-        let mut record = self.decided(access, decision).took(waiting.received.elapsed());
+        let mut record = waiting.ruling.decided(access, decision).took(waiting.received.elapsed());
         record = match subject {
             Some(subject) => record.by(subject),
             None => record.by_pid(waiting.event.thread()),
@@ -79,9 +62,10 @@ impl Guard {
 
     /// No decision could be made: the action that the policy names, and its counter.
     pub(super) fn fail(&self, waiting: &Waiting, access: Access, failure: Failure) {
+        let (ruling, table) = (&waiting.ruling, &waiting.ruling.failure);
         let action = match failure {
-            Failure::QueueFull => self.parts.failure.queue_full,
-            Failure::Timeout => self.parts.failure.timeout,
+            Failure::QueueFull => table.queue_full,
+            Failure::Timeout => table.timeout,
             Failure::Unresolved
             | Failure::UnresolvedArrival
             | Failure::NoDescriptor
@@ -90,15 +74,15 @@ impl Guard {
             | Failure::Quarantine
             | Failure::State
             | Failure::Content
-            | Failure::Kill => self.parts.failure.unresolved,
+            | Failure::Kill => table.unresolved,
         };
         self.parts.counters.failed(failure);
         let decision = Decision { verdict: action.into(), rule: None, reason: Reason::Failure(failure) };
-        if self.reply(decision.verdict) == Reply::Allow {
+        if ruling.reply(decision.verdict) == Reply::Allow {
             self.parts.watch.tracker().grant(waiting.lane, &waiting.file, None); // it may be a writer
         }
         let is_left_behind = access != Access::List
-            && self.reply(decision.verdict) == Reply::Deny
+            && ruling.reply(decision.verdict) == Reply::Deny
             && waiting.purpose == Purpose::Startup
             && is_being_made(&waiting.event)
             && self.parts.watch.tracker().leave_behind(waiting.file);
@@ -111,7 +95,8 @@ impl Guard {
 
     /// The content did not become final within the budget.
     pub(super) fn not_final(&self, waiting: &Waiting) {
-        let decision = Decision { verdict: self.parts.failure.timeout.into(), rule: None, reason: Reason::NotFinal };
+        let decision =
+            Decision { verdict: waiting.ruling.failure.timeout.into(), rule: None, reason: Reason::NotFinal };
         let object = Object::at(self.path_of(waiting));
         self.conclude(waiting, Access::Read, decision, None, |record| record.on(object));
     }
@@ -153,7 +138,7 @@ impl Guard {
 
     /// A record of something that is no decision.
     pub(super) fn note(&self, action: Action, path: PathBuf) -> Record {
-        Record::new(action).in_mode(self.parts.mode).under(Arc::clone(&self.parts.generation)).on(Object::at(path))
+        self.ruling().sign(Record::new(action)).on(Object::at(path))
     }
 }
 

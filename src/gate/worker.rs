@@ -13,6 +13,7 @@ use crate::content::classify;
 use crate::fanotify::file::{hold_writers, release_writers};
 use crate::fanotify::{FileId, Pidfd, Reply, WriteProbe, probe_writers};
 use crate::model::{Access, Decision, Failure, FailureAction, Mode, Reason, Request, Sha256, Subject, Verdict};
+use crate::policy::Policy;
 use crate::resolve::{Asked, Intent, asked, begins_to_list, intent};
 use crate::watch::{Lane, Permit, Place, Quarantined, Stage, TrackedFile, Writer};
 
@@ -48,7 +49,7 @@ impl Guard {
         let intent = if probe == WriteProbe::NoWriters {
             Intent::Read
         } else {
-            intent(waiting.event.thread(), waiting.received + self.parts.failure.budget / 2)
+            intent(waiting.event.thread(), waiting.received + waiting.ruling.patience())
         };
         if waiting.purpose == Purpose::OtherLink && (intent == Intent::Read || !self.has_startup_name(waiting)) {
             if intent != Intent::Read {
@@ -65,7 +66,7 @@ impl Guard {
 
     /// A newcomer was refused a moment ago: whoever has begun before that may have got its name.
     fn decide_listing(&self, waiting: &Waiting) {
-        let (thread, until) = (waiting.event.thread(), waiting.received + self.parts.failure.budget / 2);
+        let (thread, until) = (waiting.event.thread(), waiting.received + waiting.ruling.patience());
         match begins_to_list(thread, until) {
             Some(true) => self.parts.watch.tracker().begin_listing(&waiting.file, thread),
             Some(false) if self.parts.watch.tracker().has_begun_listing(&waiting.file, thread) => {}
@@ -76,7 +77,7 @@ impl Guard {
 
     /// Whether an interpreter that obeys the link could have opened a link's target so.
     fn is_asked_for_as_startup(&self, waiting: &Waiting) -> bool {
-        match asked(waiting.event.thread(), waiting.received + self.parts.failure.budget / 2) {
+        match asked(waiting.event.thread(), waiting.received + waiting.ruling.patience()) {
             Asked::For(name) => self.parts.startup.matches(name.as_bytes()),
             Asked::ForNone => false,
             Asked::Unknown => true,
@@ -110,19 +111,20 @@ impl Guard {
         let is_empty = object.size == Some(0);
         let created = is_empty && self.parts.watch.tracker().get(&waiting.file).is_some_and(|entry| entry.fresh);
         let Ok(subject) = self.identify(waiting.event.thread(), waiting.lane) else {
-            if created && self.reply(self.parts.failure.unresolved.into()) == Reply::Deny {
+            if created && waiting.ruling.reply(waiting.ruling.failure.unresolved) == Reply::Deny {
                 self.undo_creation(waiting, &places);
             }
             return self.fail(waiting, Access::Write, Failure::Unresolved);
         };
-        let decision = self.may_write(&subject, &places, created);
-        match (decision.verdict, self.parts.mode) {
+        let ruling = &waiting.ruling;
+        let decision = self.may_write(&ruling.policy, &subject, &places, created);
+        match (decision.verdict, ruling.mode) {
             (Verdict::Allow, _) => {
                 let truncates = intent == Intent::Write { truncate: true };
                 let tainted = !truncates && !is_empty && !self.has_approved_content(waiting);
                 let rule = decision.rule.clone().unwrap_or_else(|| Arc::from(""));
                 let permit = Permit {
-                    content: self.parts.policy.content_of(&rule),
+                    content: ruling.policy.content_of(&rule),
                     rule,
                     // It waits for its answer, so its number is still its own.
                     writers: vec![Writer {
@@ -146,11 +148,11 @@ impl Guard {
             (Verdict::Deny, Mode::Enforce) if created => self.undo_creation(waiting, &places),
             (Verdict::Deny, Mode::Enforce) => {}
         }
-        let granted = self.reply(decision.verdict) == Reply::Allow;
-        let condemned = self.condemn(&decision, &subject, intent);
+        let granted = ruling.reply(decision.verdict) == Reply::Allow;
+        let condemned = self.condemn(ruling, &decision, &subject, intent);
         let is_answer = match &condemned {
             Some(process) => self.end_and_deny(waiting, process, &subject, &object),
-            None => waiting.event.answer(self.reply(decision.verdict)),
+            None => waiting.event.answer(ruling.reply(decision.verdict)),
         };
         if is_answer {
             self.record_answer(waiting, Access::Write, decision, Some(subject), |record| {
@@ -160,7 +162,7 @@ impl Guard {
         }
         if granted && !is_answer {
             self.withdraw(waiting); // the deadline was quicker: this writer does not exist
-            if created && self.parts.failure.timeout == FailureAction::Deny {
+            if created && ruling.failure.timeout == FailureAction::Deny {
                 self.undo_creation(waiting, &self.places_of(waiting));
             }
         }
@@ -177,12 +179,12 @@ impl Guard {
     }
 
     /// A file with several names is written under all of them, so every one's directory must permit it.
-    fn may_write(&self, subject: &Subject, places: &[Place], creates: bool) -> Decision {
+    fn may_write(&self, policy: &Policy, subject: &Subject, places: &[Place], creates: bool) -> Decision {
         let mut last = Decision { verdict: Verdict::Deny, rule: None, reason: Reason::NoRule };
         for (site, name) in places {
             let Some(site) = self.parts.watch.sites.get(*site) else { continue };
             let request = Request::new(subject, &site.guarded.facts, name, Access::Write).creating(creates);
-            last = self.parts.policy.decide(&request);
+            last = policy.decide(&request);
             if last.verdict == Verdict::Deny {
                 break;
             }
@@ -239,7 +241,7 @@ impl Guard {
 
     /// An open for reading can create a file, too (`O_RDONLY | O_CREAT`).
     fn is_empty_and_nobodys(&self, waiting: &Waiting, content: &Content) -> bool {
-        self.parts.mode == Mode::Enforce
+        waiting.ruling.mode == Mode::Enforce
             && content.size() == Some(0)
             && self.parts.watch.tracker().get(&waiting.file).is_some_and(|entry| entry.fresh)
             && probe_writers(&waiting.event) == WriteProbe::NoWriters
@@ -257,7 +259,8 @@ impl Guard {
             };
             if is_final {
                 // Nothing changes from here until it has been read.
-                let is_held = self.parts.mode == Mode::Enforce && hold_writers(&waiting.event) == WriteProbe::NoWriters;
+                let is_held =
+                    waiting.ruling.mode == Mode::Enforce && hold_writers(&waiting.event) == WriteProbe::NoWriters;
                 let content = match Content::read(&waiting.event, self.parts.max_size) {
                     Ok(content) => content,
                     Err(_) => return self.fail(waiting, Access::Read, Failure::Content),
@@ -325,7 +328,7 @@ impl Guard {
             .filter_map(|(site, name)| {
                 let site = self.parts.watch.sites.get(*site)?;
                 let request = Request::new(&subject, &site.guarded.facts, name, Access::Read);
-                Some(self.parts.policy.decide(&request))
+                Some(waiting.ruling.policy.decide(&request))
             })
             .find(|decision| decision.reason == Reason::Rule)
             .unwrap_or_else(|| {

@@ -22,6 +22,8 @@ pub struct Mount {
     pub kind: String,
     /// Where it is mounted, as the reader of the table sees it.
     pub point: Vec<u8>,
+    /// Major and minor number of its file system.
+    pub device: (u32, u32),
 }
 
 /// The mounts of a namespace, by number.
@@ -80,10 +82,12 @@ fn parse(table: &[u8]) -> HashMap<u64, Mount> {
     let line = |line: &[u8]| {
         let mut fields = line.split(|byte| *byte == b' ');
         let number = std::str::from_utf8(fields.next()?).ok()?.parse().ok()?;
-        let point = unescape(fields.nth(3)?);
+        let (major, minor) = std::str::from_utf8(fields.nth(1)?).ok()?.split_once(':')?;
+        let device = (major.parse().ok()?, minor.parse().ok()?);
+        let point = unescape(fields.nth(1)?);
         let kind = fields.skip_while(|field| *field != b"-").nth(1)?;
         let kind = kind.split(|byte| *byte == b'.').next()?;
-        Some((number, Mount { kind: String::from_utf8_lossy(kind).into_owned(), point }))
+        Some((number, Mount { kind: String::from_utf8_lossy(kind).into_owned(), point, device }))
     };
     table.split(|byte| *byte == b'\n').filter_map(line).collect()
 }
