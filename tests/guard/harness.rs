@@ -180,15 +180,22 @@ impl Config {
         self
     }
 
+    /// Where policy file, log and state directory lie.
+    #[allow(dead_code, reason = "not every test binary needs it")]
+    pub(crate) fn home_dir(&self) -> &Path {
+        &self.home
+    }
+
     pub(crate) fn state(&self) -> &Path {
         &self.state
     }
 
-    fn events(&self) -> PathBuf {
+    pub(crate) fn events(&self) -> PathBuf {
         self.home.join("events.ndjson")
     }
 
-    fn write(&self) -> PathBuf {
+    /// Write the policy file, for a guard that is to start or that reads it anew.
+    pub(crate) fn write(&self) -> PathBuf {
         let file = self.home.join("pthguard.toml");
         let sites = if self.built_in {
             format!("extra_sites = {:?}", self.sites)
@@ -322,14 +329,7 @@ impl Guard {
 
     /// The audit trail: each line has to be one JSON object.
     pub(crate) fn records(&self) -> Vec<Value> {
-        let text = fs::read_to_string(&self.events).unwrap_or_default();
-        let complete = text.rfind('\n').map_or("", |end| &text[..=end]);
-        let parse = |line: &str| {
-            let record: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
-            assert!(record.is_object(), "{line}");
-            record
-        };
-        complete.split('\n').filter(|line| !line.is_empty()).map(parse).collect()
+        records_in(&self.events)
     }
 
     /// Wait for a record with this verdict, one of these actions, and `name` at the end of its path.
@@ -394,6 +394,18 @@ impl Drop for Guard {
             assert!(!overdue, "the guard had to be killed when its time was up\n{}", self.said());
         }
     }
+}
+
+/// An audit trail: each line has to be one JSON object.
+pub(crate) fn records_in(events: &Path) -> Vec<Value> {
+    let text = fs::read_to_string(events).unwrap_or_default();
+    let complete = text.rfind('\n').map_or("", |end| &text[..=end]);
+    let parse = |line: &str| {
+        let record: Value = serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"));
+        assert!(record.is_object(), "{line}");
+        record
+    };
+    complete.split('\n').filter(|line| !line.is_empty()).map(parse).collect()
 }
 
 fn tail(file: &Path) -> String {

@@ -15,13 +15,13 @@ use crate::sys;
 const CAP_SYS_ADMIN: u32 = 21;
 
 /// Threads that each open a file once. While the guard is stopped they wait in the kernel.
-struct Openers {
+pub(crate) struct Openers {
     threads: Vec<JoinHandle<std::io::Result<Vec<u8>>>>,
     ids: Vec<i32>,
 }
 
 impl Openers {
-    fn start(count: usize, file: &std::path::Path) -> Openers {
+    pub(crate) fn start(count: usize, file: &std::path::Path) -> Openers {
         let (tell, told): (_, Receiver<i32>) = mpsc::channel();
         let open = |_| {
             let (file, tell) = (file.to_owned(), tell.clone());
@@ -36,7 +36,7 @@ impl Openers {
     }
 
     /// Wait until every thread sleeps in openat(2): the kernel waits for the guard's answer.
-    fn wait_until_blocked(&self) {
+    pub(crate) fn wait_until_blocked(&self) {
         wait_for("all openers are blocked", SOON, || {
             let blocked = |id: &i32| {
                 let task = PathBuf::from(format!("/proc/self/task/{id}"));
@@ -50,7 +50,7 @@ impl Openers {
     }
 
     /// All have come back within `limit`: what each of them got.
-    fn finish(self, limit: Duration) -> Vec<std::io::Result<Vec<u8>>> {
+    pub(crate) fn finish(self, limit: Duration) -> Vec<std::io::Result<Vec<u8>>> {
         wait_for("all openers have finished", limit, || self.threads.iter().all(JoinHandle::is_finished).then_some(()));
         self.threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     }

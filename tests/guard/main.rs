@@ -10,6 +10,7 @@
 //!   runs; `injection`: honest programs that run somebody else's code
 //! - `state`: baseline, restart, damage
 //! - `life`: start, stop, being stopped, being killed
+//! - `continuity`: a guard that takes over from one that has ended; `reload`: another policy, another mode
 //! - `commands`: approve, revoke, baseline, quarantine, before a guard that runs
 //! - `late`: descriptors and mappings from before anybody judged the file
 //! - `links`: what approved symbolic links lead to; files with several names
@@ -19,7 +20,7 @@
 //! - `storm`: denied writers as many processes
 //! - `remembered`: authors that are gone when their rename is noticed
 //! - `trail`: the audit records
-//! - `harness`, `site`, `plant`, `packages`, `stage`, `sys`: what the tests are made of
+//! - `harness`, `site`, `plant`, `packages`, `stage`, `keeper`, `sys`: what the tests are made of
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "what a test could not check is said")]
@@ -38,12 +39,14 @@ macro_rules! each_way {
 
 mod attacks;
 mod commands;
+mod continuity;
 mod discovery;
 mod forgery;
 mod harness;
 mod held;
 mod identity;
 mod injection;
+mod keeper;
 mod kinds;
 mod lanes;
 mod late;
@@ -57,6 +60,7 @@ mod packages;
 mod plant;
 mod programs;
 mod putback;
+mod reload;
 mod remembered;
 mod reporting;
 mod site;

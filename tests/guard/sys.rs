@@ -320,3 +320,28 @@ pub(crate) fn without_capability(command: &mut Command, capability: u32) -> &mut
     // SAFETY: as in `die_with_parent`; root's exec takes its capabilities from the bounding set.
     unsafe { command.pre_exec(move || checked(i64::from(libc::prctl(libc::PR_CAPBSET_DROP, capability))).map(drop)) }
 }
+
+/// Take over a descriptor that the kernel has handed out.
+pub(crate) fn own(number: RawFd) -> OwnedFd {
+    // SAFETY: the caller has just received it, and nobody else knows it.
+    unsafe { OwnedFd::from_raw_fd(number) }
+}
+
+/// Have a command started with these descriptors as numbers 3, 4 and so on.
+pub(crate) fn pass_from_three(command: &mut Command, numbers: Vec<RawFd>) {
+    let pass = move || {
+        // Out of the way first: a number may be one of those that are to be taken.
+        let mut copies = [0; 32];
+        for (copy, number) in copies.iter_mut().zip(&numbers) {
+            // SAFETY: fcntl touches no memory of ours.
+            *copy = checked(i64::from(unsafe { libc::fcntl(*number, libc::F_DUPFD_CLOEXEC, 100) }))? as RawFd;
+        }
+        for (number, copy) in (3..).zip(copies.iter().take(numbers.len())) {
+            // SAFETY: dup2 touches no memory of ours.
+            checked(i64::from(unsafe { libc::dup2(*copy, number) }))?;
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec only fcntl and dup2, which are safe there; nothing is allocated.
+    unsafe { command.pre_exec(pass) };
+}
