@@ -106,6 +106,8 @@ pub mod watch;
 
 pub mod discovery;
 
+pub mod status;
+
 pub mod control;
 
 pub mod gate;

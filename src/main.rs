@@ -93,6 +93,10 @@ fn carry_out(command: Command) -> Result<ExitCode> {
             let options = Options { config: config.as_deref(), yes, json };
             return Ok(status(commands::baseline(&directories, options)?));
         }
+        Command::Status { common: Common { config, json } } => {
+            return Ok(status(commands::status(Options { config: config.as_deref(), yes: false, json })?));
+        }
+        Command::Metrics { config } => return Ok(status(commands::metrics(config.as_deref())?)),
         Command::Quarantine(command) => return Ok(status(quarantine(command)?)),
     }
     Ok(ExitCode::SUCCESS)

@@ -1,4 +1,5 @@
-//! The commands that change or show the state: `approve`, `revoke`, `approvals`, `baseline`, `quarantine`.
+//! The commands that change or show the state: `approve`, `revoke`, `approvals`, `baseline`, `quarantine`; and those that
+//! ask a running guard: `status`, `metrics`.
 //!
 //! *Owns* what a person is shown and asked. *Must not* touch the state but through a [`crate::control::Desk`], except to
 //! read the quarantine, which needs no lock. *Hands to* `main` an exit status.
@@ -14,6 +15,7 @@ mod baseline;
 mod quarantine;
 mod resolve;
 mod revoke;
+mod status;
 mod text;
 
 use std::io;
@@ -24,6 +26,7 @@ pub use approve::{approve, approve_everywhere};
 pub use baseline::baseline;
 pub use quarantine::{Which, list, purge, restore, show};
 pub use revoke::{revoke, revoke_everywhere};
+pub use status::{metrics, status};
 pub use text::parse_age;
 
 use crate::approvals::StateError;

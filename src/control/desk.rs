@@ -11,6 +11,7 @@ use crate::approvals::{Held, text};
 use crate::audit::escape_path;
 use crate::model::{ContentClass, Origin, Package, Sha256};
 use crate::quarantine::Id;
+use crate::status::Status;
 
 /// The daemon's own state, the state on disk while no daemon runs, or either of them at the other end of a socket.
 ///
@@ -71,6 +72,12 @@ pub trait Desk: Send + Sync {
     /// # Errors
     /// [`Refusal`]: one of them is not there or cannot be removed. Those before it are gone.
     fn purge(&self, ids: &[Id], by: &Peer) -> Result<(), Refusal>;
+
+    /// What a running guard tells of itself.
+    ///
+    /// # Errors
+    /// [`Refusal`]: none runs.
+    fn status(&self) -> Result<Status, Refusal>;
 
     /// Somebody else than root has spoken to the socket.
     fn refused(&self, by: &Peer);
@@ -255,6 +262,8 @@ pub enum Why {
     Malformed,
     /// Nothing has been recorded yet.
     NoBaseline,
+    /// No guard runs.
+    NotRunning,
     /// The state, a file or the socket cannot be read or written.
     System,
 }
@@ -284,6 +293,16 @@ impl Refusal {
             escape_path(path)
         );
         Refusal::new(Why::NotStartup, message)
+    }
+
+    /// Nobody is there who could be asked.
+    #[must_use]
+    pub fn not_running(state: &Path) -> Self {
+        let message = format!(
+            "no guard runs on the state directory {}; `pthguard doctor` tells what may keep it from it",
+            escape_path(state)
+        );
+        Refusal::new(Why::NotRunning, message)
     }
 
     /// The system said no about a file.

@@ -15,6 +15,7 @@ use crate::audit::{Audit, Auditor, Record, escape_path};
 use crate::config::Config;
 use crate::model::{Mode, Sha256, StartupNames};
 use crate::quarantine::{Id, Store};
+use crate::status::Status;
 use crate::watch::Sites;
 
 /// How long the last records may take to be written.
@@ -200,6 +201,10 @@ impl Desk for Offline {
             self.record(record::purged(&path, id.as_str(), by));
             Ok(())
         })
+    }
+
+    fn status(&self) -> Result<Status, Refusal> {
+        Err(Refusal::not_running(self.quarantine.path().parent().unwrap_or(Path::new("/"))))
     }
 
     fn refused(&self, _by: &Peer) {}

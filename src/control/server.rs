@@ -118,5 +118,6 @@ fn carry_out(request: Request, desk: &dyn Desk, by: &Peer) -> Result<Answer, Ref
             desk.purge(&ids, by)?;
             Answer::Done
         }
+        Request::Status => Answer::Status(Box::new(desk.status()?)),
     })
 }

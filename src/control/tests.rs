@@ -18,6 +18,7 @@ use super::socket::StateDir;
 use super::{Peer, Server};
 use crate::model::{Origin, Sha256};
 use crate::quarantine::Id;
+use crate::status::Status;
 
 /// Refuses everything but what it is asked to count.
 #[derive(Debug, Default)]
@@ -77,6 +78,10 @@ impl Desk for Counting {
     fn purge(&self, ids: &[Id], _: &Peer) -> Result<(), Refusal> {
         self.purged.fetch_add(ids.len(), Ordering::SeqCst);
         Ok(())
+    }
+
+    fn status(&self) -> Result<Status, Refusal> {
+        Err(Refusal::not_running(Path::new("/nowhere")))
     }
 
     fn refused(&self, _: &Peer) {}

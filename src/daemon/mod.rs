@@ -10,6 +10,7 @@
 mod health;
 mod privileges;
 mod signals;
+mod textfile;
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
@@ -32,6 +33,7 @@ use crate::resolve::Resolver;
 use crate::watch::{Groups, Notice, PerLane, Quarantine, Watch};
 use health::Health;
 use signals::{Signal, Signals};
+use textfile::Writer;
 
 /// Notices that wait for the arrivals thread. More are a storm: then the directories are read again instead.
 const NOTICES: usize = 16_384;
@@ -121,12 +123,13 @@ pub fn run(config_file: Option<&Path>, mode: Option<Mode>) -> Result<(), StartEr
     guard.begin_discovery();
     announce(&config, survey, &not_guarded, first_start, &audit);
     let server = listen(&config, &guard, &audit);
+    let textfile = textfile::start(&config.metrics, &guard, &counters, &audit);
     notify(&[NotifyState::Ready, NotifyState::Status(&format!("guarding {} site directories", survey.directories))]);
 
     supervise(&guard, &signals);
 
     notify(&[NotifyState::Stopping]);
-    let threads = threads.into_iter().chain(server.map(Server::stop)).collect();
+    let threads = threads.into_iter().chain(server.map(Server::stop)).chain(textfile.map(Writer::stop)).collect();
     stop(&guard, threads, &audit, auditor, &counters);
     Ok(())
 }
@@ -201,6 +204,7 @@ fn assemble(
         customize: config.protect.customize,
         containers: config.protect.containers,
         generation: Arc::from(config.generation.as_str()),
+        sources: config.sources.clone(),
         max_size: config.protect.max_size,
         watch,
         notices,
@@ -255,7 +259,9 @@ fn supervise(guard: &Guard, signals: &Signals) {
             }
             None => {}
         }
-        if health.check(guard.heartbeats()) {
+        let is_due = health.check(guard.heartbeats());
+        guard.looked_after(health.standing());
+        if is_due {
             notify(&[NotifyState::Watchdog]);
         }
     }

@@ -20,6 +20,7 @@ use crate::control::{
 use crate::fanotify::FileId;
 use crate::model::Sha256;
 use crate::quarantine::Id;
+use crate::status::Status;
 use crate::watch::SiteDir;
 
 impl Guard {
@@ -184,6 +185,10 @@ impl Desk for Guard {
             self.desk_record(record::purged(&path, id.as_str(), by));
             Ok(())
         })
+    }
+
+    fn status(&self) -> Result<Status, Refusal> {
+        Ok(self.tell())
     }
 
     fn refused(&self, by: &Peer) {

@@ -168,7 +168,7 @@ impl Guard {
             }
             Err(_) => self.unresolved_newcomer(),
         };
-        self.count(Access::Symlink, decision.verdict);
+        self.count(Access::Symlink, &decision);
         let record = self.decided(Access::Symlink, decision.clone()).on(object.clone()).saying(leads_to);
         self.parts.audit.record(with_author(record, known.as_ref(), author.pid));
         if decision.verdict == Verdict::Allow {

@@ -43,6 +43,7 @@ mod parked;
 mod places;
 mod remembered;
 mod settle;
+mod status;
 mod stop;
 mod surroundings;
 mod survey;
@@ -54,7 +55,7 @@ mod worker;
 
 use std::io;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
@@ -78,6 +79,7 @@ use mounts::Mounted;
 use parked::Parked;
 use places::Vacant;
 use remembered::Remembered;
+use status::Looks;
 use stop::Stop;
 use threads::OwnThreads;
 
@@ -114,6 +116,8 @@ pub struct Parts {
     pub containers: bool,
     /// Names the policy in records.
     pub generation: Arc<str>,
+    /// The files that the policy came from.
+    pub sources: Vec<String>,
     /// Larger files are never approved; bytes.
     pub max_size: u64,
     /// The site directories, what is opened in them, and what comes and goes there.
@@ -136,6 +140,8 @@ pub struct Guard {
     parts: Parts,
     own: OwnThreads,
     heartbeats: Heartbeats,
+    looks: Looks,
+    since: SystemTime,
     parked: Parked,
     remembered: Remembered,
     awaiting: Awaiting,
@@ -191,12 +197,15 @@ impl Guard {
         let (deadlines, overdue) = bounded(DEADLINES);
         let (listers, listed) = bounded(LISTERS);
         let is_first_start = parts.approvals.is_first_start();
+        parts.counters.expect_rules(parts.policy.rules().iter().map(|rule| Arc::clone(&rule.name)));
         let discovery = Discovery::new(parts.discover.clone(), &parts.sites, is_first_start)?;
         Ok(Arc::new(Guard {
             parts,
             discovery,
             own: OwnThreads::default(),
             heartbeats: Heartbeats::default(),
+            looks: Looks::new(),
+            since: SystemTime::now(),
             parked: Parked::default(),
             remembered: Remembered::new()?,
             awaiting: Awaiting::new()?,

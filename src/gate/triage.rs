@@ -12,10 +12,11 @@ use super::content::InCache;
 use super::leases::Answered;
 use super::parked::On;
 use super::{Guard, Purpose, Waiting};
+use crate::audit::Outcome;
 use crate::fanotify::file::{hold_writers, release_writers};
 use crate::fanotify::group::Opening;
 use crate::fanotify::{FileId, PermissionEvent, PermissionGroup, Reply, WriteProbe, probe_writers};
-use crate::model::{Access, Failure, Mode, Verdict};
+use crate::model::{Access, Failure, Mode};
 use crate::resolve::OpenedAs;
 use crate::watch::{Felt, Lane};
 
@@ -87,6 +88,7 @@ impl Guard {
         let Ok(file) = FileId::of(&event) else {
             self.parts.counters.failed(Failure::Content);
             event.answer(self.reply(self.parts.failure.unresolved.into()));
+            self.waited(received);
             return;
         };
         // The entry's name must be read before the notifications are: whatever name it had earlier, the rename that
@@ -114,6 +116,7 @@ impl Guard {
                 self.hand_over_maker(Waiting { lane, event, received, due, file, opened, purpose: Purpose::Maker });
             } else {
                 event.answer(Reply::Allow);
+                self.waited(received);
             }
             return;
         }
@@ -140,7 +143,12 @@ impl Guard {
                 || matches!(self.digest_in_cache(&event), InCache::Read(sha256) if is_approved(sha256))
             {
                 event.answer(Reply::Allow);
-                self.count(Access::Read, Verdict::Allow);
+                self.waited(received);
+                if purpose == Purpose::OtherLink {
+                    self.parts.counters.answered(Access::Read, Outcome::Allow);
+                } else {
+                    self.parts.counters.approved(Access::Read);
+                }
                 if self.parts.mode == Mode::Enforce && purpose != Purpose::OtherLink {
                     self.leases.keep(Answered::AtOnce { _event: event });
                 }
@@ -179,7 +187,7 @@ impl Guard {
             && self.deadlines.try_send(Arc::downgrade(&waiting)).is_ok()
             && self.work[waiting.lane].try_send(Arc::clone(&waiting)).is_ok();
         if !is_handed_over {
-            waiting.event.answer(Reply::Allow);
+            self.answer(&waiting, Reply::Allow);
         }
     }
 
@@ -194,12 +202,14 @@ impl Guard {
         let _ = self.listers.try_send((event.thread(), lane)); // whom there is no room for is not remembered
         if self.parts.mode == Mode::Audit {
             event.answer(Reply::Allow);
+            self.waited(received);
             return;
         }
         let due = received + self.parts.failure.budget;
         let dir = FileId::of(event.as_fd()).ok();
         let Some((dir, site)) = dir.and_then(|dir| Some((dir, self.parts.watch.sites.by_file(&dir)?.id))) else {
             event.answer(Reply::Allow);
+            self.waited(received);
             return;
         };
         let waiting =

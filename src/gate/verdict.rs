@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::triage::is_being_made;
 use super::{Guard, Purpose, Waiting};
@@ -30,8 +31,23 @@ impl Guard {
         }
     }
 
-    pub(super) fn count(&self, access: Access, verdict: Verdict) {
-        self.parts.counters.answered(access, Outcome::of(verdict, self.parts.mode));
+    /// Counts a decision, for after the answer.
+    pub(super) fn count(&self, access: Access, decision: &Decision) {
+        self.parts.counters.decided(access, decision, Outcome::of(decision.verdict, self.parts.mode));
+    }
+
+    /// Answers an opener, unless somebody has, and notes how long it has waited. Returns whether this was the answer.
+    pub(super) fn answer(&self, waiting: &Waiting, reply: Reply) -> bool {
+        let is_answer = waiting.event.answer(reply);
+        if is_answer {
+            self.waited(waiting.received);
+        }
+        is_answer
+    }
+
+    /// Somebody who has waited since then was answered.
+    pub(super) fn waited(&self, received: Instant) {
+        self.parts.counters.latency().record(received.elapsed());
     }
 
     /// A record of a decision, with what every such record says.
@@ -49,7 +65,7 @@ impl Guard {
         subject: Option<Arc<Subject>>,
         describe: impl FnOnce(Record) -> Record,
     ) -> bool {
-        let is_answer = waiting.event.answer(self.reply(decision.verdict));
+        let is_answer = self.answer(waiting, self.reply(decision.verdict));
         if is_answer {
             self.record_answer(waiting, access, decision, subject, describe);
         }
@@ -65,7 +81,7 @@ impl Guard {
         subject: Option<Arc<Subject>>,
         describe: impl FnOnce(Record) -> Record,
     ) {
-        self.count(access, decision.verdict);
+        self.count(access, &decision);
         if decision.reason == Reason::Approved {
             return;
         }

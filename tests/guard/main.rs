@@ -11,6 +11,7 @@
 //! - `state`: baseline, restart, damage
 //! - `life`: start, stop, being stopped, being killed
 //! - `commands`: approve, revoke, baseline, quarantine, before a guard that runs
+//! - `status`: what a guard tells of itself, `metrics`, the textfile
 //! - `late`: descriptors and mappings from before anybody judged the file
 //! - `links`: what approved symbolic links lead to; files with several names
 //! - `load`: many at once, floods, giants, leases
@@ -63,6 +64,7 @@ mod site;
 mod special;
 mod stage;
 mod state;
+mod status;
 mod storm;
 mod sys;
 mod trail;
