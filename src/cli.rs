@@ -178,6 +178,13 @@ pub enum Command {
         #[arg(long, value_name = "FILE")]
         config: Option<PathBuf>,
     },
+    /// Look whether the guard can do its work here: kernel, privileges, policy, directories, and say what to do. Changes
+    /// nothing. Exit status 1: something fails
+    Doctor {
+        /// What most commands can be told
+        #[command(flatten)]
+        common: Common,
+    },
     /// Look at what was taken out of guarded directories, put it back, remove it
     #[command(subcommand)]
     Quarantine(QuarantineCommand),

@@ -91,6 +91,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "control",
         ],
     ),
+    ("doctor", &["model", "fanotify", "config", "audit", "watch", "discovery", "status", "control", "daemon"]),
     ("cli", &["model", "quarantine", "commands", "replay"]),
 ];
 

@@ -32,6 +32,7 @@ use crate::model::Mode;
 use crate::resolve::Resolver;
 use crate::watch::{Groups, Notice, PerLane, Quarantine, Watch};
 use health::Health;
+pub use privileges::{DESCRIPTORS, needed_capabilities};
 use signals::{Signal, Signals};
 use textfile::Writer;
 
@@ -122,6 +123,7 @@ pub fn run(config_file: Option<&Path>, mode: Option<Mode>) -> Result<(), StartEr
     }
     guard.begin_discovery();
     announce(&config, survey, &not_guarded, first_start, &audit);
+    guard.looked_after([Duration::ZERO; 2]); // nobody has, during a long survey
     let server = listen(&config, &guard, &audit);
     let textfile = textfile::start(&config.metrics, &guard, &counters, &audit);
     notify(&[NotifyState::Ready, NotifyState::Status(&format!("guarding {} site directories", survey.directories))]);

@@ -204,3 +204,26 @@ fn the_textfile_is_replaced_as_a_whole() {
     assert!(guard.stop().0.success());
     assert!(!file.exists(), "numbers that nobody keeps up");
 }
+
+#[test]
+fn doctor_knows_the_guard() {
+    let place = Place::new();
+    let guard = guard(&place);
+    let ask = || {
+        let done = run(&mut command(&place, &["doctor", "--json"]));
+        let document: Value = serde_json::from_str(&done.stdout).unwrap();
+        let items = document["items"].as_array().unwrap();
+        items.iter().find(|item| item["check"] == "guard").unwrap().clone()
+    };
+    let check = ask();
+    assert_eq!(check["state"], "ok", "{check}");
+    assert!(check["found"].as_str().unwrap().starts_with(&format!("process {}, mode enforce", guard.pid())), "{check}");
+    // The files have changed since.
+    let policy = place.path().join("pthguard.toml");
+    fs::write(&policy, format!("{}# changed\n", fs::read_to_string(&policy).unwrap())).unwrap();
+    let check = ask();
+    assert!(check["state"] == "warn" && check["advice"].as_str().unwrap().contains("SIGHUP"), "{check}");
+    assert!(guard.stop().0.success());
+    let check = ask();
+    assert!(check["state"] == "warn" && check["found"].as_str().unwrap().contains("none answers"), "{check}");
+}
