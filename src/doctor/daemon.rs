@@ -32,7 +32,9 @@ fn guard(config: &Config, is_root: bool) -> Check {
         }
     };
     let (pid, mode) = (status.pid, status.mode.as_str());
-    let found = format!("process {pid}, mode {mode}, {} directories", status.directories.all());
+    let label = label_of(pid);
+    let shown = label.as_deref().map_or(String::new(), |label| format!(", label {}", escape(label.as_bytes())));
+    let found = format!("process {pid}, mode {mode}, {} directories{shown}", status.directories.all());
     if !status.threads.well {
         return question
             .fail(format!("{found}; a thread stands still"), "`pthguard status` says which kind; restart the guard");
@@ -48,6 +50,13 @@ fn guard(config: &Config, is_root: bool) -> Check {
         Mode::Enforce => question.ok(found),
         Mode::Audit => question.warn(found, "it denies nothing"),
     }
+}
+
+/// The label that a security module has given a process, if one has.
+fn label_of(pid: u32) -> Option<String> {
+    let label = fs::read_to_string(format!("/proc/{pid}/attr/current")).ok()?;
+    let label = label.trim_end_matches(['\n', '\0']);
+    (!label.is_empty()).then(|| label.to_owned())
 }
 
 /// What the service manager has of it, by the files and control groups that it makes.

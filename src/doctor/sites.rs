@@ -73,7 +73,11 @@ fn site_directories_of_policy(named: &[PathBuf], remote: &[String]) -> Check {
 
 fn lane_of(path: &Path) -> std::io::Result<Lane> {
     let dir: File = reach_local(path)?.open()?;
-    FileId::of(&dir)?;
+    if FileId::of(&dir)?.fsid == 0 {
+        return Err(std::io::Error::other(
+            "its file system has no identity, so that nothing can be told of it (ENODEV)",
+        ));
+    }
     Lane::of(&dir)
 }
 
