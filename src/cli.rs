@@ -166,6 +166,25 @@ pub enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Tell what the running guard does: mode, directories, decisions, how long openers wait. Exit status 2: none runs
+    Status {
+        /// What most commands can be told
+        #[command(flatten)]
+        common: Common,
+    },
+    /// Print the same for Prometheus, in its text format. Exit status 2: no guard runs
+    Metrics {
+        /// Read this policy file instead of those under /etc/pthguard: it says where the state is
+        #[arg(long, value_name = "FILE")]
+        config: Option<PathBuf>,
+    },
+    /// Look whether the guard can do its work here: kernel, privileges, policy, directories, and say what to do. Changes
+    /// nothing. Exit status 1: something fails
+    Doctor {
+        /// What most commands can be told
+        #[command(flatten)]
+        common: Common,
+    },
     /// Look at what was taken out of guarded directories, put it back, remove it
     #[command(subcommand)]
     Quarantine(QuarantineCommand),

@@ -63,6 +63,7 @@
 //! | listers | threads that have listed a site directory | their /proc |
 //! | audit | records | disks, sockets |
 //! | control | commands, one at a time | disks, packages' databases, and whoever asks for two seconds |
+//! | metrics | time to pass, where the policy names a file for monitoring | disks |
 //! | main | signals | no |
 //!
 //! Directories that only root can write and those of ordinary users have a lane each ([`watch::Lane`]): fanotify groups,
@@ -106,6 +107,8 @@ pub mod watch;
 
 pub mod discovery;
 
+pub mod status;
+
 pub mod control;
 
 pub mod gate;
@@ -117,6 +120,8 @@ pub mod explain;
 pub mod replay;
 
 pub mod scan;
+
+pub mod doctor;
 
 pub mod commands;
 

@@ -15,7 +15,7 @@ use pthguard::commands::{self, CommandError, Options, Outcome, Which};
 use pthguard::explain::{Question, Runs, Who, explain};
 use pthguard::model::Verdict;
 use pthguard::scan::{self, Form};
-use pthguard::{config, daemon, replay};
+use pthguard::{config, daemon, doctor, replay};
 
 fn main() -> ExitCode {
     match carry_out(Cli::parse().command) {
@@ -93,6 +93,15 @@ fn carry_out(command: Command) -> Result<ExitCode> {
             let options = Options { config: config.as_deref(), yes, json };
             return Ok(status(commands::baseline(&directories, options)?));
         }
+        Command::Doctor { common: Common { config, json } } => {
+            if doctor::doctor(config.as_deref(), json, &mut io::stdout().lock())? == doctor::Outcome::Fails {
+                return Ok(ExitCode::from(1));
+            }
+        }
+        Command::Status { common: Common { config, json } } => {
+            return Ok(status(commands::status(Options { config: config.as_deref(), yes: false, json })?));
+        }
+        Command::Metrics { config } => return Ok(status(commands::metrics(config.as_deref())?)),
         Command::Quarantine(command) => return Ok(status(quarantine(command)?)),
         Command::Mode { mode, limit, config } => {
             let options = Options { config: config.as_deref(), yes: false, json: false };

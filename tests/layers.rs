@@ -20,7 +20,22 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("quarantine", &["model", "approvals"]),
     ("watch", &["model", "fanotify", "approvals", "quarantine", "audit"]),
     ("discovery", &["model", "fanotify", "provenance", "resolve", "watch"]),
-    ("control", &["model", "fanotify", "config", "content", "provenance", "approvals", "quarantine", "audit", "watch"]),
+    ("status", &["model", "audit"]),
+    (
+        "control",
+        &[
+            "model",
+            "fanotify",
+            "config",
+            "content",
+            "provenance",
+            "approvals",
+            "quarantine",
+            "audit",
+            "watch",
+            "status",
+        ],
+    ),
     (
         "gate",
         &[
@@ -36,6 +51,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "audit",
             "discovery",
             "watch",
+            "status",
             "control",
         ],
     ),
@@ -51,11 +67,12 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "audit",
             "discovery",
             "watch",
+            "status",
             "control",
             "gate",
         ],
     ),
-    ("commands", &["model", "config", "content", "approvals", "quarantine", "audit", "control"]),
+    ("commands", &["model", "config", "content", "approvals", "quarantine", "audit", "status", "control"]),
     ("explain", &["model", "policy", "config", "resolve", "audit"]),
     ("replay", &["model", "audit", "policy", "config", "resolve"]),
     (
@@ -74,6 +91,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
             "control",
         ],
     ),
+    ("doctor", &["model", "fanotify", "config", "audit", "watch", "discovery", "status", "control", "daemon"]),
     ("cli", &["model", "quarantine", "commands", "replay"]),
 ];
 

@@ -183,6 +183,12 @@ impl Approvals {
         self.len() == 0
     }
 
+    /// How many files are held.
+    #[must_use]
+    pub fn count_held(&self) -> usize {
+        self.table().count_held()
+    }
+
     /// All approvals, those that hold everywhere first, then by directory and name.
     #[must_use]
     pub fn list(&self) -> Vec<Listed> {

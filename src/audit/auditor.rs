@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
-use super::health::Sink;
+use super::health::{Losses, Sink};
 use super::lines::Lines;
 use super::record::Record;
 use super::syslog::SyslogSink;
@@ -53,6 +53,7 @@ impl From<PathBuf> for JsonTarget {
 pub struct Audit {
     queue: Option<Sender<Box<Record>>>,
     dropped: Arc<AtomicU64>,
+    sinks: Arc<[Arc<Losses>]>,
 }
 
 impl Audit {
@@ -79,9 +80,10 @@ impl Audit {
     }
 
     fn start_with(
-        sinks: Vec<Box<dyn Sink>>,
+        mut sinks: Vec<Box<dyn Sink>>,
         on_thread_start: impl FnOnce() + Send + 'static,
     ) -> io::Result<(Audit, Auditor)> {
+        let losses = sinks.iter_mut().map(|sink| sink.health().losses()).collect();
         let (queue, records) = bounded(QUEUE_CAPACITY);
         let (stop, stopped) = bounded(1);
         let (done, finished) = bounded(1);
@@ -95,21 +97,21 @@ impl Audit {
             let _ = done.send(worker.run());
         })?;
         let _ = started.recv();
-        let audit = Audit { queue: Some(queue), dropped };
+        let audit = Audit { queue: Some(queue), dropped, sinks: losses };
         Ok((audit.clone(), Auditor { audit, stop, finished }))
     }
 
     /// A handle whose records go nowhere, for commands that do not log.
     #[must_use]
     pub fn disconnected() -> Audit {
-        Audit { queue: None, dropped: Arc::default() }
+        Audit { queue: None, dropped: Arc::default(), sinks: Arc::default() }
     }
 
     /// A handle and what is recorded through it, for tests.
     #[must_use]
     pub fn capture() -> (Audit, Receiver<Box<Record>>) {
         let (queue, records) = bounded(QUEUE_CAPACITY);
-        (Audit { queue: Some(queue), dropped: Arc::default() }, records)
+        (Audit { queue: Some(queue), dropped: Arc::default(), sinks: Arc::default() }, records)
     }
 
     /// Hands a record to the auditor. Never blocks: with the queue full, or the auditor gone, the record is dropped
@@ -128,7 +130,15 @@ impl Audit {
         self.dropped.load(Relaxed)
     }
 
-    fn waiting(&self) -> u64 {
+    /// Where records go, each with how many it did not take.
+    #[must_use]
+    pub fn lost(&self) -> Vec<(String, u64)> {
+        self.sinks.iter().map(|sink| (sink.name.clone(), sink.records.load(Relaxed))).collect()
+    }
+
+    /// How many records wait for the auditor.
+    #[must_use]
+    pub fn waiting(&self) -> u64 {
         self.queue.as_ref().map_or(0, |queue| queue.len() as u64)
     }
 }

@@ -1,10 +1,14 @@
 //! What the guard has done since it started, in numbers.
 
 use std::fmt;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::time::Instant;
 
+use super::latency::Latency;
 use super::record::Outcome;
-use crate::model::{Access, Failure};
+use super::rules::Rules;
+use crate::model::{Access, Decision, Failure, Reason};
 
 const ACCESSES: [Access; 8] = [
     Access::Read,
@@ -17,22 +21,74 @@ const ACCESSES: [Access; 8] = [
     Access::List,
 ];
 
-const OUTCOMES: [Outcome; 3] = [Outcome::Allow, Outcome::Deny, Outcome::WouldDeny];
+pub(super) const OUTCOMES: [Outcome; 3] = [Outcome::Allow, Outcome::Deny, Outcome::WouldDeny];
 
 /// Counters that every thread adds to. Each is exact; read together they are not a snapshot of one moment.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Counters {
     outcomes: [[AtomicU64; ACCESSES.len()]; OUTCOMES.len()],
+    reasons: [[AtomicU64; Reason::ALL.len()]; OUTCOMES.len()],
+    rules: Rules,
     failures: [AtomicU64; Failure::ALL.len()],
     records_dropped: AtomicU64,
     killed: AtomicU64,
+    textfile_failed: AtomicU64,
+    latency: Latency,
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Counters::new()
+    }
 }
 
 impl Counters {
     /// All at nought.
     #[must_use]
     pub fn new() -> Self {
-        Counters::default()
+        Counters {
+            outcomes: [const { [const { AtomicU64::new(0) }; ACCESSES.len()] }; OUTCOMES.len()],
+            reasons: [const { [const { AtomicU64::new(0) }; Reason::ALL.len()] }; OUTCOMES.len()],
+            rules: Rules::default(),
+            failures: [const { AtomicU64::new(0) }; Failure::ALL.len()],
+            records_dropped: AtomicU64::new(0),
+            killed: AtomicU64::new(0),
+            textfile_failed: AtomicU64::new(0),
+            latency: Latency::new(Instant::now()),
+        }
+    }
+
+    /// These are the rules of the policy from now on, and are counted by name. What was counted for those of the same
+    /// name stays.
+    pub fn expect_rules(&self, names: impl IntoIterator<Item = Arc<str>>) {
+        self.rules.expect(names);
+    }
+
+    /// Counts an answer that nobody had to be asked for: the bytes are approved.
+    pub fn approved(&self, access: Access) {
+        self.answered(access, Outcome::Allow);
+        self.reasoned(Reason::Approved, Outcome::Allow);
+    }
+
+    /// Counts a decision: the answer, why, and by which rule. For after the answer.
+    pub fn decided(&self, access: Access, decision: &Decision, outcome: Outcome) {
+        self.answered(access, outcome);
+        self.reasoned(decision.reason, outcome);
+        if let Some(rule) = &decision.rule {
+            self.rules.count(rule, outcome);
+        }
+    }
+
+    fn reasoned(&self, reason: Reason, outcome: Outcome) {
+        if let Some(counter) = self.reason(reason, outcome) {
+            counter.fetch_add(1, Relaxed);
+        }
+    }
+
+    /// How long openers wait.
+    #[must_use]
+    pub fn latency(&self) -> &Latency {
+        &self.latency
     }
 
     /// Counts an answer.
@@ -57,6 +113,17 @@ impl Counters {
     /// Counts an offender that was ended.
     pub fn killed(&self) {
         self.killed.fetch_add(1, Relaxed);
+    }
+
+    /// Counts a file for monitoring that could not be written.
+    pub fn textfile_failed(&self) {
+        self.textfile_failed.fetch_add(1, Relaxed);
+    }
+
+    /// How often that file could not be written.
+    #[must_use]
+    pub fn textfile_failures(&self) -> u64 {
+        self.textfile_failed.load(Relaxed)
     }
 
     /// How many offenders were ended.
@@ -87,6 +154,27 @@ impl Counters {
     /// Every failure with its count, noughts included.
     pub fn all_failures(&self) -> impl Iterator<Item = (Failure, u64)> + '_ {
         Failure::ALL.into_iter().map(|failure| (failure, self.failures(failure)))
+    }
+
+    /// Every reason and outcome with its count, noughts included.
+    pub fn all_reasons(&self) -> impl Iterator<Item = (Reason, Outcome, u64)> + '_ {
+        Reason::ALL.into_iter().flat_map(move |reason| {
+            OUTCOMES.into_iter().map(move |outcome| {
+                (reason, outcome, self.reason(reason, outcome).map_or(0, |counter| counter.load(Relaxed)))
+            })
+        })
+    }
+
+    /// The rules by name, each with how often it came to allow, deny and would-deny; last, without a name, those of
+    /// policies before that have gone since.
+    #[must_use]
+    pub fn all_rules(&self) -> Vec<(Option<Arc<str>>, [u64; 3])> {
+        self.rules.all()
+    }
+
+    fn reason(&self, reason: Reason, outcome: Outcome) -> Option<&AtomicU64> {
+        let row = OUTCOMES.iter().position(|known| *known == outcome)?;
+        Some(&self.reasons[row][Reason::ALL.iter().position(|known| *known == reason)?])
     }
 
     fn outcome(&self, access: Access, outcome: Outcome) -> Option<&AtomicU64> {
@@ -130,6 +218,7 @@ fn write_line(f: &mut fmt::Formatter<'_>, title: &str, counts: &[(&str, u64)]) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Verdict;
 
     #[test]
     fn every_counter_counts_itself_alone() {
@@ -143,6 +232,24 @@ mod tests {
             (0..n).for_each(|_| counters.failed(failure));
         }
         assert!((1..).zip(counters.all_failures()).all(|(n, (_, count))| count == n));
+    }
+
+    #[test]
+    fn decisions_are_counted_by_reason_and_rule() {
+        let counters = Counters::new();
+        counters.expect_rules([Arc::from("pip")]);
+        let rule = Decision { verdict: Verdict::Allow, rule: Some(Arc::from("pip")), reason: Reason::Rule };
+        counters.decided(Access::Write, &rule, Outcome::Allow);
+        counters.approved(Access::Read);
+        let counted =
+            |reason, outcome| counters.all_reasons().find(|row| (row.0, row.1) == (reason, outcome)).unwrap().2;
+        assert_eq!((counted(Reason::Rule, Outcome::Allow), counted(Reason::Approved, Outcome::Allow)), (1, 1));
+        assert_eq!(counters.all_reasons().map(|(_, _, count)| count).sum::<u64>(), 2);
+        assert_eq!(counters.all_rules(), [(Some(Arc::from("pip")), [1, 0, 0])]);
+        assert_eq!(
+            (counters.answers(Access::Write, Outcome::Allow), counters.answers(Access::Read, Outcome::Allow)),
+            (1, 1)
+        );
     }
 
     #[test]

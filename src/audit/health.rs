@@ -4,6 +4,8 @@
 //! sink itself gets the count as soon as it works again.
 
 use std::fmt::Display;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use super::record::{Action, Record};
@@ -47,12 +49,20 @@ impl Backoff {
     }
 }
 
+/// What a sink has lost, for those who only ask.
+#[derive(Debug)]
+pub(super) struct Losses {
+    /// What the sink is called.
+    pub(super) name: String,
+    /// All that was ever lost here.
+    pub(super) records: AtomicU64,
+}
+
 /// The book-keeping of one sink.
 #[derive(Debug)]
 pub(super) struct Health {
-    name: String,
+    losses: Arc<Losses>,
     lost: u64,
-    lost_ever: u64,
     trouble: Option<String>,
     /// When trouble was last told: a sink that fails and works by turns must not fill the others.
     told: Option<Instant>,
@@ -63,21 +73,22 @@ impl Health {
     const QUIET: Duration = Duration::from_secs(60);
 
     pub(super) fn new(name: String) -> Self {
-        Health { name, lost: 0, lost_ever: 0, trouble: None, told: None }
+        let losses = Arc::new(Losses { name, records: AtomicU64::new(0) });
+        Health { losses, lost: 0, trouble: None, told: None }
     }
 
     /// Counts records that were not written.
     pub(super) fn lose(&mut self, records: usize) {
         let records = u64::try_from(records).unwrap_or(u64::MAX);
         self.lost = self.lost.saturating_add(records);
-        self.lost_ever = self.lost_ever.saturating_add(records);
+        self.losses.records.fetch_add(records, Relaxed);
     }
 
     /// Notes why it does not work.
     pub(super) fn fail(&mut self, why: &dyn Display, now: Instant) {
         if self.told.is_none_or(|told| now.saturating_duration_since(told) >= Self::QUIET) {
             self.told = Some(now);
-            self.trouble = Some(format!("{} does not take records: {why}", self.name));
+            self.trouble = Some(format!("{} does not take records: {why}", self.losses.name));
         }
     }
 
@@ -86,7 +97,7 @@ impl Health {
         let lost = self.lost;
         (lost > 0).then(|| {
             Record::new(Action::Failure)
-                .saying(format!("{} works again; {lost} records are missing here", self.name))
+                .saying(format!("{} works again; {lost} records are missing here", self.losses.name))
                 .counting(lost)
         })
     }
@@ -108,7 +119,12 @@ impl Health {
 
     /// All that was ever lost here.
     pub(super) fn lost_ever(&self) -> u64 {
-        self.lost_ever
+        self.losses.records.load(Relaxed)
+    }
+
+    /// The same, to be looked at from elsewhere.
+    pub(super) fn losses(&self) -> Arc<Losses> {
+        Arc::clone(&self.losses)
     }
 }
 

@@ -1,4 +1,5 @@
-//! The commands that change or show the state: `approve`, `revoke`, `approvals`, `baseline`, `quarantine`, `mode`.
+//! The commands that change or show the state: `approve`, `revoke`, `approvals`, `baseline`, `quarantine`; and those that
+//! speak to a running guard: `status`, `metrics`, `mode`.
 //!
 //! *Owns* what a person is shown and asked. *Must not* touch the state but through a [`crate::control::Desk`], except to
 //! read the quarantine, which needs no lock. *Hands to* `main` an exit status.
@@ -15,6 +16,7 @@ mod mode;
 mod quarantine;
 mod resolve;
 mod revoke;
+mod status;
 mod text;
 
 use std::io;
@@ -26,6 +28,7 @@ pub use baseline::baseline;
 pub use mode::mode;
 pub use quarantine::{Which, list, purge, restore, show};
 pub use revoke::{revoke, revoke_everywhere};
+pub use status::{metrics, status};
 pub use text::parse_age;
 
 use crate::approvals::StateError;

@@ -12,7 +12,7 @@ use toml::{Spanned, Value};
 
 use super::error::{Error, Faults};
 use super::programs::Programs;
-use super::raw::{RawFailure, RawFile, RawLog, RawProtect, Text, Texts};
+use super::raw::{RawFailure, RawFile, RawLog, RawMetrics, RawProtect, Text, Texts};
 use super::{JsonTarget, Source, rules};
 use crate::model::{ArrivalAction, FailureAction, JsonFormat, Mode, StartupNames, ViolationAction};
 use crate::policy::{NoRule, PathGlob, Pattern, Rule};
@@ -22,6 +22,9 @@ const MAX_BUDGET_MS: i64 = 10_000;
 
 /// The largest size that `max_size` may name: the content of a startup file is held in memory.
 const MAX_MAX_SIZE: u64 = 1 << 30;
+
+/// The shortest and the longest time between two versions of the file for monitoring, in seconds.
+const INTERVALS: std::ops::RangeInclusive<u64> = 1..=3600;
 
 const ACTIONS: [(&str, FailureAction); 2] = [("deny", FailureAction::Deny), ("allow", FailureAction::Allow)];
 
@@ -49,6 +52,8 @@ pub(super) struct Layer {
     pub(super) syslog: Option<bool>,
     pub(super) json: Option<JsonTarget>,
     pub(super) format: Option<JsonFormat>,
+    pub(super) textfile: Option<Option<PathBuf>>,
+    pub(super) interval: Option<Duration>,
     pub(super) state_dir: Option<PathBuf>,
     pub(super) rules: Vec<Rule>,
 }
@@ -96,6 +101,7 @@ impl Layer {
         let violations = [("deny", ViolationAction::Deny), ("kill", ViolationAction::Kill)];
         self.on_violation = word(&raw.response.on_violation, "response.on_violation", &violations, faults);
         self.read_log(&raw.log, faults);
+        self.read_metrics(&raw.metrics, faults);
         self.state_dir = raw.state.dir.as_ref().and_then(|dir| absolute(dir, "state.dir", faults));
 
         // Two lists in TOML, one order in the file.
@@ -191,6 +197,33 @@ impl Layer {
         let formats = [JsonFormat::Ecs, JsonFormat::Ocsf].map(|format| (format.as_str(), format));
         self.format = word(&raw.format, "log.format", &formats, faults);
     }
+
+    fn read_metrics(&mut self, raw: &RawMetrics, faults: &mut Faults) {
+        self.textfile = raw.textfile.as_ref().and_then(|target| match target.get_ref().as_str() {
+            "" => Some(None),
+            // The collector reads no others, and no program that reads a directory of its own does.
+            path if is_path(path) && Path::new(path).extension().is_some_and(|extension| extension == "prom") => {
+                Some(Some(path.into()))
+            }
+            other => {
+                faults.add(
+                    &target.span(),
+                    format!(
+                        "metrics.textfile must be an absolute path that ends in .prom, or \"\" for none, not {other:?}"
+                    ),
+                );
+                None
+            }
+        });
+        self.interval = raw.interval.as_ref().and_then(|interval| {
+            let seconds = seconds(interval.get_ref()).filter(|seconds| INTERVALS.contains(seconds));
+            if seconds.is_none() {
+                let message = "metrics.interval must be from \"1s\" to \"60m\": the default is \"15s\"";
+                faults.add(&interval.span(), message);
+            }
+            seconds.map(Duration::from_secs)
+        });
+    }
 }
 
 /// One of a few words.
@@ -244,6 +277,17 @@ fn absolute(text: &Spanned<String>, key: &str, faults: &mut Faults) -> Option<Pa
 
 fn is_path(text: &str) -> bool {
     Path::new(text).is_absolute() && !text.contains('\0')
+}
+
+/// `15s`, `1m`.
+fn seconds(text: &str) -> Option<u64> {
+    let (number, unit) = text.split_at(text.find(|character: char| !character.is_ascii_digit())?);
+    let factor = match unit {
+        "s" => 1,
+        "m" => 60,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(factor)
 }
 
 /// `4096`, `"512KiB"`, `"1MiB"`, `"1GiB"`.

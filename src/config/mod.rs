@@ -64,6 +64,8 @@ pub struct Config {
     pub on_violation: ViolationAction,
     /// Where records go.
     pub log: Log,
+    /// Where numbers for monitoring go.
+    pub metrics: Metrics,
     /// Where approvals and the quarantine are kept.
     pub state_dir: PathBuf,
     /// Who may do what.
@@ -130,6 +132,15 @@ pub struct Log {
     pub json: JsonTarget,
     /// In which schema.
     pub format: JsonFormat,
+}
+
+/// Where numbers for monitoring go, beside whoever asks for them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Metrics {
+    /// A file that is replaced again and again, by its absolute path; none if there is to be none.
+    pub textfile: Option<PathBuf>,
+    /// How often.
+    pub interval: Duration,
 }
 
 /// Where JSON lines go.
@@ -275,6 +286,10 @@ fn merge(mut layers: Vec<Layer>, sources: &[&Source]) -> Result<Config, Errors> 
             syslog: latest(&layers, |layer| layer.syslog).ok_or_else(|| unset("log.syslog"))?,
             json: latest(&layers, |layer| layer.json.clone()).ok_or_else(|| unset("log.json"))?,
             format: latest(&layers, |layer| layer.format).ok_or_else(|| unset("log.format"))?,
+        },
+        metrics: Metrics {
+            textfile: latest(&layers, |layer| layer.textfile.clone()).ok_or_else(|| unset("metrics.textfile"))?,
+            interval: latest(&layers, |layer| layer.interval).ok_or_else(|| unset("metrics.interval"))?,
         },
         state_dir: latest(&layers, |layer| layer.state_dir.clone()).ok_or_else(|| unset("state.dir"))?,
         policy,

@@ -25,6 +25,8 @@ pub(super) struct RawFile {
     #[serde(default)]
     pub(super) log: RawLog,
     #[serde(default)]
+    pub(super) metrics: RawMetrics,
+    #[serde(default)]
     pub(super) state: RawState,
     #[serde(default)]
     pub(super) programs: BTreeMap<Spanned<String>, Spanned<Vec<Spanned<String>>>>,
@@ -70,6 +72,13 @@ pub(super) struct RawLog {
     pub(super) syslog: Option<bool>,
     pub(super) json: Text,
     pub(super) format: Text,
+}
+
+#[derive(Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RawMetrics {
+    pub(super) textfile: Text,
+    pub(super) interval: Text,
 }
 
 #[derive(Default, Deserialize)]

@@ -62,6 +62,10 @@ impl Config {
         writeln!(out, "json = {}", quoted(&json))?;
         writeln!(out, "format = {}", quoted(self.log.format.as_str()))?;
 
+        let textfile = self.metrics.textfile.as_deref().map(|path| path.to_string_lossy()).unwrap_or_default();
+        writeln!(out, "\n[metrics]\ntextfile = {}", quoted(&textfile))?;
+        writeln!(out, "interval = \"{}s\"", self.metrics.interval.as_secs())?;
+
         writeln!(out, "\n[state]\ndir = {}", quoted(&self.state_dir.to_string_lossy()))?;
 
         writeln!(out, "\n# Rules, in the order in which they are asked; no_rule answers what none matches.")?;

@@ -11,6 +11,7 @@ use super::protocol::{Answer, MAX_ANSWER, Page, Request, from_line, to_line};
 use super::socket::{StateDir, read_line, write_line};
 use crate::model::{Mode, Sha256};
 use crate::quarantine::Id;
+use crate::status::Status;
 
 /// How long the daemon may take: other commands may be before this one, and disks slow.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -138,6 +139,11 @@ impl Desk for Remote {
         let seconds = limit.map(|limit| limit.as_secs());
         let Answer::Done = self.ask(&Request::Mode { mode, seconds })? else { return Err(unexpected()) };
         Ok(())
+    }
+
+    fn status(&self) -> Result<Status, Refusal> {
+        let Answer::Status(status) = self.ask(&Request::Status)? else { return Err(unexpected()) };
+        Ok(*status)
     }
 
     fn refused(&self, _by: &Peer) {}

@@ -12,6 +12,7 @@ use crate::approvals::{Held, text};
 use crate::audit::escape_path;
 use crate::model::{ContentClass, Mode, Origin, Package, Sha256};
 use crate::quarantine::Id;
+use crate::status::Status;
 
 /// The daemon's own state, the state on disk while no daemon runs, or either of them at the other end of a socket.
 ///
@@ -78,6 +79,12 @@ pub trait Desk: Send + Sync {
     /// # Errors
     /// [`Refusal`]: no guard runs, or its policy cannot be enforced.
     fn switch_mode(&self, mode: Mode, limit: Option<Duration>, by: &Peer) -> Result<(), Refusal>;
+
+    /// What a running guard tells of itself.
+    ///
+    /// # Errors
+    /// [`Refusal`]: none runs.
+    fn status(&self) -> Result<Status, Refusal>;
 
     /// Somebody else than root has spoken to the socket.
     fn refused(&self, by: &Peer);
@@ -263,7 +270,7 @@ pub enum Why {
     /// Nothing has been recorded yet.
     NoBaseline,
     /// No guard runs.
-    NoGuard,
+    NotRunning,
     /// What the policy says does not allow it.
     Policy,
     /// The state, a file or the socket cannot be read or written.
@@ -297,10 +304,14 @@ impl Refusal {
         Refusal::new(Why::NotStartup, message)
     }
 
-    /// No guard runs of which that could be asked.
+    /// Nobody is there who could be asked.
     #[must_use]
-    pub fn no_guard() -> Self {
-        Refusal::new(Why::NoGuard, "no guard runs on this state directory; start it first")
+    pub fn not_running(state: &Path) -> Self {
+        let message = format!(
+            "no guard runs on the state directory {}; `pthguard doctor` tells what may keep it from it",
+            escape_path(state)
+        );
+        Refusal::new(Why::NotRunning, message)
     }
 
     /// The system said no about a file.

@@ -15,6 +15,7 @@ use crate::audit::{Audit, Auditor, Record, escape_path};
 use crate::config::Config;
 use crate::model::{Mode, Sha256, StartupNames};
 use crate::quarantine::{Id, Store};
+use crate::status::Status;
 use crate::watch::Sites;
 
 /// How long the last records may take to be written.
@@ -129,6 +130,12 @@ impl Offline {
     }
 }
 
+impl Offline {
+    fn not_running(&self) -> Refusal {
+        Refusal::not_running(self.quarantine.path().parent().unwrap_or(Path::new("/")))
+    }
+}
+
 impl Desk for Offline {
     fn read(&self, path: &Path) -> Result<Seen, Refusal> {
         self.look(path).map(|(_, _, seen)| seen)
@@ -203,7 +210,11 @@ impl Desk for Offline {
     }
 
     fn switch_mode(&self, _mode: Mode, _limit: Option<Duration>, _by: &Peer) -> Result<(), Refusal> {
-        Err(Refusal::no_guard())
+        Err(self.not_running())
+    }
+
+    fn status(&self) -> Result<Status, Refusal> {
+        Err(self.not_running())
     }
 
     fn refused(&self, _by: &Peer) {}

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::desk::{Approved, HeldFile, Key, Name, Refusal, Restored, Revoked, Seen, Shown, Why};
 use crate::model::{Mode, Sha256};
 use crate::quarantine::Id;
+use crate::status::Status;
 
 /// The version of both directions.
 const VERSION: u32 = 1;
@@ -29,6 +30,7 @@ pub(super) enum Request {
     Restore { id: Id, to: Option<Name>, approve: Option<Sha256> },
     Purge { ids: Vec<Id> },
     Mode { mode: Mode, seconds: Option<u64> },
+    Status,
 }
 
 /// What is answered.
@@ -41,6 +43,7 @@ pub(super) enum Answer {
     Approvals(Page<Approved>),
     Held(Page<HeldFile>),
     Restored(Restored),
+    Status(Box<Status>),
     Refused(Refusal),
 }
 
@@ -127,6 +130,7 @@ mod tests {
             Request::Restore { id: "1-0".parse().unwrap(), to: Some(name.clone()), approve: Some(sha256) },
             Request::Purge { ids: vec!["1-0".parse().unwrap()] },
             Request::Held { after: None },
+            Request::Status,
         ] {
             let line = to_line(&asked).unwrap();
             assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);

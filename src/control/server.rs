@@ -122,5 +122,6 @@ fn carry_out(request: Request, desk: &dyn Desk, by: &Peer) -> Result<Answer, Ref
             desk.switch_mode(mode, seconds.map(Duration::from_secs), by)?;
             Answer::Done
         }
+        Request::Status => Answer::Status(Box::new(desk.status()?)),
     })
 }

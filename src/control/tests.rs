@@ -18,6 +18,7 @@ use super::socket::StateDir;
 use super::{Peer, Server};
 use crate::model::{Mode, Origin, Sha256};
 use crate::quarantine::Id;
+use crate::status::Status;
 
 /// Refuses everything but what it is asked to count.
 #[derive(Debug, Default)]
@@ -81,6 +82,10 @@ impl Desk for Counting {
 
     fn switch_mode(&self, _: Mode, _: Option<Duration>, _: &Peer) -> Result<(), Refusal> {
         Err(refusal())
+    }
+
+    fn status(&self) -> Result<Status, Refusal> {
+        Err(Refusal::not_running(Path::new("/nowhere")))
     }
 
     fn refused(&self, _: &Peer) {}

@@ -49,6 +49,11 @@ impl Health {
         self.watchdog.map_or(TICK, |limit| (limit / 4).min(TICK))
     }
 
+    /// So long a thread has stood still at the last look, one of the vital ones and one of the others.
+    pub(super) fn standing(&self) -> [Duration; 2] {
+        [&self.vital, &self.others].map(|progress| self.tick() * progress.standing)
+    }
+
     /// Looks at the heartbeats; says whether the service manager's watchdog is to be fed.
     pub(super) fn check(&mut self, heartbeats: &Heartbeats) -> bool {
         self.vital.look(heartbeats.vital());

@@ -12,6 +12,7 @@ mod kept;
 mod privileges;
 mod reload;
 mod signals;
+mod textfile;
 
 use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
@@ -35,7 +36,9 @@ use crate::resolve::Resolver;
 use crate::watch::{Groups, Notice, PerLane, Quarantine, Watch};
 use health::Health;
 use kept::Kept;
+pub use privileges::{DESCRIPTORS, needed_capabilities};
 use signals::{Signal, Signals};
+use textfile::Writer;
 
 /// Notices that wait for the arrivals thread. More are a storm: then the directories are read again instead.
 const NOTICES: usize = 16_384;
@@ -131,6 +134,7 @@ struct Running {
     guard: Arc<Guard>,
     threads: Vec<JoinHandle<()>>,
     server: Option<Server>,
+    textfile: Option<Writer>,
     audit: Audit,
     auditor: Auditor,
     counters: Arc<Counters>,
@@ -173,10 +177,24 @@ impl Running {
         }
         guard.begin_discovery();
         announce(&config, survey, &not_guarded, first_start, &audit);
+        guard.looked_after([Duration::ZERO; 2]); // nobody has, during a long survey
         let server = listen(&config, &guard, &audit);
+        let textfile = textfile::start(&config.metrics, &guard, &counters, &audit);
         say_ready(survey.directories);
-        let _instance = instance;
-        Ok(Running { options, config, guard, threads, server, audit, auditor, counters, ledger, signals, _instance })
+        Ok(Running {
+            options,
+            config,
+            guard,
+            threads,
+            server,
+            textfile,
+            audit,
+            auditor,
+            counters,
+            ledger,
+            signals,
+            _instance: instance,
+        })
     }
 
     /// Waits for signals, and sees that the threads make progress. Takes no lock of theirs while it does: whoever watches
@@ -196,7 +214,9 @@ impl Running {
             if self.guard.switched_for().is_some_and(|left| left.is_zero()) {
                 self.guard.end_switch();
             }
-            if health.check(self.guard.heartbeats()) {
+            let is_due = health.check(self.guard.heartbeats());
+            self.guard.looked_after(health.standing());
+            if is_due {
                 notify(&[NotifyState::Watchdog]);
             }
         }
@@ -207,8 +227,8 @@ impl Running {
         notify(&[NotifyState::Stopping]);
         self.wait_for_answers();
         self.guard.stop();
-        let threads = self.threads.into_iter().chain(self.server.map(Server::stop)).collect();
-        join(threads);
+        let others = self.server.map(Server::stop).into_iter().chain(self.textfile.map(Writer::stop));
+        join(self.threads.into_iter().chain(others).collect());
         self.counters.records_dropped(self.audit.dropped());
         let sum = self.counters.to_string().trim_end().replace('\n', "; ");
         self.audit.record(self.guard.ruling().sign(Record::new(Action::Stop)).saying(sum));

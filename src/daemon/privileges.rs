@@ -20,7 +20,7 @@ const NEEDED: [(Capability, &str); 7] = [
 ];
 
 /// Descriptors for the events in flight: out of them, the kernel denies.
-const DESCRIPTORS: u64 = 65_536;
+pub const DESCRIPTORS: u64 = 65_536;
 
 /// As setpriority(2) counts.
 const NICE: i32 = -10;
@@ -30,12 +30,15 @@ const NICE: i32 = -10;
 #[error("missing {}; run it as root, or with these capabilities", .0.join(", "))]
 pub struct Missing(Vec<String>);
 
+/// The capabilities that the guard needs, each with what for.
+pub fn needed_capabilities(on_violation: ViolationAction) -> impl Iterator<Item = (Capability, &'static str)> {
+    NEEDED.into_iter().chain((on_violation == ViolationAction::Kill).then_some(TO_KILL))
+}
+
 /// Whether every needed capability is there.
 pub(super) fn check(on_violation: ViolationAction) -> Result<(), Missing> {
     let is_missing = |capability: Capability| !caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
-    let missing: Vec<String> = NEEDED
-        .into_iter()
-        .chain((on_violation == ViolationAction::Kill).then_some(TO_KILL))
+    let missing: Vec<String> = needed_capabilities(on_violation)
         .filter(|(capability, _)| is_missing(*capability))
         .map(|(capability, purpose)| format!("{capability} ({purpose})"))
         .collect();

@@ -34,11 +34,15 @@ impl Running {
         notify(&[NotifyState::Reloading].into_iter().chain(now).collect::<Vec<_>>());
         let outcome = self.load_anew();
         let (said, command) = match outcome {
-            Ok(None) => (format!("policy {} is in force", self.config.generation), None),
+            Ok(None) => {
+                self.guard.reloaded(None);
+                (format!("policy {} is in force", self.config.generation), None)
+            }
             Ok(Some(command)) => {
                 ("the policy changes what is read at the start: starting anew".to_owned(), Some(command))
             }
             Err(why) => {
+                self.guard.reloaded(Some(why.clone()));
                 let said = format!("reload: {why}; the policy stays as it was ({})", self.config.generation);
                 eprintln!("pthguard: {said}");
                 let record = self.guard.ruling().sign(Record::new(Action::Failure));
@@ -77,6 +81,7 @@ impl Running {
         self.wait_for_answers();
         self.guard.pause();
         join(self.threads.into_iter().chain(self.server.map(Server::stop)).collect());
+        drop(self.textfile);
         flush(self.auditor);
         let groups = Lane::ALL.map(|lane| (lane, self.guard.watch().groups(lane)));
         let others = self.guard.others_to_keep();
@@ -102,7 +107,7 @@ impl Running {
 
 /// Whether a policy differs in more than can be exchanged.
 fn is_read_at_the_start(before: &Config, after: &Config) -> bool {
-    before.protect != after.protect || before.log != after.log
+    before.protect != after.protect || before.log != after.log || before.metrics != after.metrics
 }
 
 /// The program's file, or what has come in its place.

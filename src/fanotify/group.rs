@@ -10,6 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 
 use nix::errno::Errno;
 use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
@@ -144,6 +145,7 @@ impl Changes {
 #[derive(Debug)]
 pub struct PermissionGroup {
     fd: Arc<GroupFd>,
+    tells_errors: bool,
     if_forgotten: Mutex<Reply>,
     ledger: Arc<Ledger>,
     /// Which one it is in the ledger.
@@ -203,7 +205,8 @@ impl PermissionGroup {
         queued_events(&group)?;
         // SAFETY: the descriptor is owned, and that of a group. On one of anything else its calls fail.
         let group = unsafe { Fanotify::from_owned_fd(group) };
-        Ok(Self::with(group, if_forgotten, ledger, number))
+        let (_, tells_errors) = Self::init(InitFlags::empty())?; // it was made on this kernel
+        Ok(Self::with((group, tells_errors), if_forgotten, ledger, number))
     }
 
     /// Makes such a group whose answers can carry a rule for the kernel's audit records.
@@ -215,12 +218,12 @@ impl PermissionGroup {
         group.map(|group| Self::with(group, if_forgotten, ledger, number))
     }
 
-    fn with(group: Fanotify, if_forgotten: Reply, ledger: Arc<Ledger>, number: u32) -> Self {
+    fn with((group, tells_errors): (Fanotify, bool), if_forgotten: Reply, ledger: Arc<Ledger>, number: u32) -> Self {
         let (fd, if_forgotten) = (Arc::new(GroupFd(group)), Mutex::new(if_forgotten));
-        PermissionGroup { fd, if_forgotten, ledger, number, reading: Mutex::new(()) }
+        PermissionGroup { fd, tells_errors, if_forgotten, ledger, number, reading: Mutex::new(()) }
     }
 
-    fn init(more: InitFlags) -> io::Result<Fanotify> {
+    fn init(more: InitFlags) -> io::Result<(Fanotify, bool)> {
         let flags = more
             | InitFlags::FAN_CLASS_CONTENT
             | InitFlags::FAN_CLOEXEC
@@ -231,9 +234,15 @@ impl PermissionGroup {
         let event_flags =
             EventFFlags::O_RDONLY | EventFFlags::O_LARGEFILE | EventFFlags::O_CLOEXEC | EventFFlags::O_NONBLOCK;
         match Fanotify::init(flags | InitFlags::from_bits_retain(REPORT_FD_ERROR), event_flags) {
-            Err(Errno::EINVAL) => Ok(Fanotify::init(flags, event_flags)?),
-            group => Ok(group?),
+            Err(Errno::EINVAL) => Ok((Fanotify::init(flags, event_flags)?, false)),
+            group => Ok((group?, true)),
         }
+    }
+
+    /// Whether an event whose file could not be opened says why (`FAN_REPORT_FD_ERROR`).
+    #[must_use]
+    pub fn tells_errors(&self) -> bool {
+        self.tells_errors
     }
 
     /// What answers the events that are read from now on and dropped without an answer.
@@ -384,7 +393,16 @@ impl AsFd for PermissionGroup {
 
 /// A group that tells what happened, with names and handles and a pidfd of the author.
 #[derive(Debug)]
-pub struct NotificationGroup(GroupFd);
+pub struct NotificationGroup {
+    fd: GroupFd,
+    /// Whether the kernel leaves out what happens to files, as far as that was asked for.
+    leaves_out_files: AtomicU8,
+}
+
+/// Nobody has asked for it; it does; it cannot.
+const NOT_ASKED: u8 = 0;
+const LEAVES_OUT: u8 = 1;
+const CANNOT: u8 = 2;
 
 impl NotificationGroup {
     /// Makes the group.
@@ -400,7 +418,8 @@ impl NotificationGroup {
             | InitFlags::FAN_REPORT_PIDFD
             | InitFlags::from_bits_retain(REPORT_DFID_NAME_TARGET);
         let event_flags = EventFFlags::O_RDONLY | EventFFlags::O_LARGEFILE | EventFFlags::O_CLOEXEC;
-        Ok(NotificationGroup(GroupFd(Fanotify::init(flags, event_flags)?)))
+        let fd = GroupFd(Fanotify::init(flags, event_flags)?);
+        Ok(NotificationGroup { fd, leaves_out_files: AtomicU8::new(NOT_ASKED) })
     }
 
     /// Takes over a group that a process has left, with its marks and with what it has to tell.
@@ -410,7 +429,8 @@ impl NotificationGroup {
     pub fn adopt(group: OwnedFd) -> io::Result<Self> {
         queued_events(&group)?;
         // SAFETY: the descriptor is owned, and that of a group. On one of anything else its calls fail.
-        Ok(NotificationGroup(GroupFd(unsafe { Fanotify::from_owned_fd(group) })))
+        let fd = GroupFd(unsafe { Fanotify::from_owned_fd(group) });
+        Ok(NotificationGroup { fd, leaves_out_files: AtomicU8::new(NOT_ASKED) })
     }
 
     /// Places a mark.
@@ -418,7 +438,7 @@ impl NotificationGroup {
     /// # Errors
     /// As [`PermissionGroup::mark`]; ENODEV, EXDEV, EOPNOTSUPP where the file system has no usable handles.
     pub fn mark(&self, changes: Changes, object: impl AsFd) -> io::Result<()> {
-        self.0.mark(MarkFlags::FAN_MARK_ADD, changes.mask(), object.as_fd())
+        self.fd.mark(MarkFlags::FAN_MARK_ADD, changes.mask(), object.as_fd())
     }
 
     /// Takes a mark away again.
@@ -426,7 +446,7 @@ impl NotificationGroup {
     /// # Errors
     /// ENOENT where there is none.
     pub fn unmark(&self, changes: Changes, object: impl AsFd) -> io::Result<()> {
-        self.0.mark(MarkFlags::FAN_MARK_REMOVE, changes.mask(), object.as_fd())
+        self.fd.mark(MarkFlags::FAN_MARK_REMOVE, changes.mask(), object.as_fd())
     }
 
     /// Has every directory told of that is made on a file system, or moved to another place on it, wherever it is
@@ -439,11 +459,23 @@ impl NotificationGroup {
         let add = MarkFlags::FAN_MARK_ADD | MarkFlags::FAN_MARK_FILESYSTEM;
         // Without FAN_ONDIR in the mask directories are not among what is left out.
         let leave_out = add | MarkFlags::FAN_MARK_IGNORE_SURV;
-        match self.0.mark(leave_out, names, file_system.as_fd()) {
+        let state = match self.fd.mark(leave_out, names, file_system.as_fd()) {
             Err(error) if error.raw_os_error() != Some(libc::EINVAL) => return Err(error),
-            _ => {}
+            Err(_) => CANNOT,
+            Ok(()) => LEAVES_OUT,
+        };
+        self.leaves_out_files.store(state, Ordering::Relaxed);
+        self.fd.mark(add, names | MaskFlags::FAN_ONDIR, file_system.as_fd())
+    }
+
+    /// Whether the kernel leaves out what happens to files (`FAN_MARK_IGNORE`); `None` if nobody has asked it to.
+    #[must_use]
+    pub fn leaves_out_files(&self) -> Option<bool> {
+        match self.leaves_out_files.load(Ordering::Relaxed) {
+            LEAVES_OUT => Some(true),
+            CANNOT => Some(false),
+            _ => None,
         }
-        self.0.mark(add, names | MaskFlags::FAN_ONDIR, file_system.as_fd())
     }
 
     /// How many events are queued now.
@@ -451,7 +483,7 @@ impl NotificationGroup {
     /// # Errors
     /// What ioctl(2) says.
     pub fn queued(&self) -> io::Result<usize> {
-        queued_events(&self.0)
+        queued_events(&self.fd)
     }
 
     /// Reads once, without waiting, and hands over each event with the pidfd of its author, if the kernel could make
@@ -461,7 +493,7 @@ impl NotificationGroup {
     /// What read(2) says, or bytes that are no events.
     pub fn read(&self, buffer: &mut Vec<u8>, mut each: impl FnMut(&Event<'_>, Option<OwnedFd>)) -> io::Result<usize> {
         buffer.resize(BUFFER, 0);
-        let Some(bytes) = self.0.read(buffer)? else { return Ok(0) };
+        let Some(bytes) = self.fd.read(buffer)? else { return Ok(0) };
         let mut count = 0;
         for event in Events::new(bytes) {
             let event = event.map_err(io::Error::other)?;
@@ -478,7 +510,7 @@ impl NotificationGroup {
 
 impl AsFd for NotificationGroup {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.fd.as_fd()
     }
 }
 

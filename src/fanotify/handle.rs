@@ -106,6 +106,17 @@ impl FileId {
         Ok(FileId { fsid: fsid(fd)?, handle })
     }
 
+    /// Whether the kernel gives handles that are for comparison only (`AT_HANDLE_FID`), as [`FileId::of`] asks for first.
+    ///
+    /// # Errors
+    /// What name_to_handle_at(2) says.
+    pub fn has_comparison_handles(file: impl AsFd) -> io::Result<bool> {
+        match name_to_handle(file.as_fd().as_raw_fd(), libc::AT_EMPTY_PATH | AT_HANDLE_FID) {
+            Err(error) if error.raw_os_error() == Some(libc::EINVAL) => Ok(false),
+            handle => handle.map(|_| true),
+        }
+    }
+
     /// Opens the file by its handle. `same_file_system` is any open file of its file system that is not `O_PATH`.
     ///
     /// # Errors

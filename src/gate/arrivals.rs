@@ -187,8 +187,9 @@ impl Guard {
         let access = if arrival.how == How::Created { Access::Link } else { Access::Rename };
         let reason = Reason::Failure(Failure::UnresolvedArrival);
         let ruling = self.ruling();
-        self.count(&ruling, access, Verdict::Deny);
-        let record = ruling.decided(access, Decision { verdict: Verdict::Deny, rule: None, reason });
+        let decision = Decision { verdict: Verdict::Deny, rule: None, reason };
+        self.count(&ruling, access, &decision);
+        let record = ruling.decided(access, decision);
         let record = record.on(Object::at(site.path_of(&arrival.name))).by_pid(arrival.author.pid);
         self.parts.audit.record(record.saying("the name was another file's, or gone, before it could be judged"));
     }
@@ -245,7 +246,7 @@ impl Guard {
             }
             Err(_) => self.unresolved_newcomer(&ruling),
         };
-        self.count(&ruling, newcomer.access, decision.verdict);
+        self.count(&ruling, newcomer.access, &decision);
         let record = ruling.decided(newcomer.access, decision.clone()).on(newcomer.object.clone());
         let mut record = with_author(record, author.as_ref(), arrival.author.pid);
         if let How::Renamed { from: Some((from, old)) } = &arrival.how

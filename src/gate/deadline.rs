@@ -40,7 +40,7 @@ impl Guard {
 
     fn expire(&self, waiting: &std::sync::Arc<Waiting>) {
         if waiting.purpose == Purpose::Maker {
-            waiting.event.answer(Reply::Allow);
+            self.answer(waiting, Reply::Allow);
             return;
         }
         let access = if waiting.purpose == Purpose::Listing { Access::List } else { Access::Read };

@@ -21,6 +21,7 @@ use crate::control::{
 use crate::fanotify::FileId;
 use crate::model::{Mode, Sha256};
 use crate::quarantine::Id;
+use crate::status::Status;
 use crate::watch::SiteDir;
 
 impl Guard {
@@ -189,6 +190,10 @@ impl Desk for Guard {
 
     fn switch_mode(&self, mode: Mode, limit: Option<Duration>, by: &Peer) -> Result<(), Refusal> {
         Guard::switch_mode(self, mode, limit, by).map_err(|why| Refusal::new(Why::Policy, why))
+    }
+
+    fn status(&self) -> Result<Status, Refusal> {
+        Ok(self.tell())
     }
 
     fn refused(&self, by: &Peer) {

@@ -194,6 +194,25 @@ impl Discovery {
         has_name && self.scope.as_ref().is_some_and(|scope| scope.contains(path))
     }
 
+    /// What it is at.
+    pub(super) fn state(&self) -> crate::status::Discovery {
+        use crate::status::Discovery as State;
+        if self.scope.is_none() {
+            State::Off
+        } else if !self.is_begun.load(Ordering::Acquire) {
+            State::Waiting
+        } else if self.is_searching.load(Ordering::Acquire) || !self.searches.is_empty() {
+            State::Searching
+        } else {
+            State::Done
+        }
+    }
+
+    /// Whether the kernel tells of directories without telling of files; `None` where nothing is watched.
+    pub(super) fn leaves_out_files(&self) -> Option<bool> {
+        self.group.leaves_out_files()
+    }
+
     /// Has the way to a guarded directory watched.
     pub(super) fn watch_way(&self, path: PathBuf) {
         let _ = self.guarded.send(path); // the other end is part of the same struct

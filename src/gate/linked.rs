@@ -169,7 +169,7 @@ impl Guard {
             }
             Err(_) => self.unresolved_newcomer(&ruling),
         };
-        self.count(&ruling, Access::Symlink, decision.verdict);
+        self.count(&ruling, Access::Symlink, &decision);
         let record = ruling.decided(Access::Symlink, decision.clone()).on(object.clone()).saying(leads_to);
         self.parts.audit.record(with_author(record, known.as_ref(), author.pid));
         if decision.verdict == Verdict::Allow {

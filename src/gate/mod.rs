@@ -44,6 +44,7 @@ mod places;
 mod remembered;
 mod ruling;
 mod settle;
+mod status;
 mod stop;
 mod surroundings;
 mod survey;
@@ -55,8 +56,9 @@ mod verdict;
 mod worker;
 
 use std::io;
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Weak};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -73,6 +75,7 @@ use crate::discovery::Scope;
 use crate::fanotify::{FileId, NotificationGroup, PermissionEvent};
 use crate::model::StartupNames;
 use crate::resolve::{OpenedAs, Resolver};
+use crate::status::Reload;
 use crate::watch::{Lane, Notice, PerLane, Quarantine, Watch};
 use awaiting::Awaiting;
 use discovery::Discovery;
@@ -83,6 +86,7 @@ use parking_lot::Mutex;
 use places::Vacant;
 use remembered::Remembered;
 use ruling::Switch;
+use status::Looks;
 use stop::Stop;
 use takeover::Early;
 use threads::OwnThreads;
@@ -135,8 +139,12 @@ pub struct Guard {
     ruling: ArcSwap<Ruling>,
     switch: Mutex<Option<Switch>>,
     early: Early,
+    groups_taken_over: AtomicUsize,
+    last_reload: Mutex<Option<Reload>>,
     own: OwnThreads,
     heartbeats: Heartbeats,
+    looks: Looks,
+    since: SystemTime,
     parked: Parked,
     remembered: Remembered,
     awaiting: Awaiting,
@@ -194,15 +202,20 @@ impl Guard {
         let (deadlines, overdue) = bounded(DEADLINES);
         let (listers, listed) = bounded(LISTERS);
         let is_first_start = parts.approvals.is_first_start();
+        parts.counters.expect_rules(ruling.policy.rules().iter().map(|rule| Arc::clone(&rule.name)));
         let discovery = Discovery::new(parts.discover.clone(), &parts.sites, is_first_start, told)?;
         Ok(Arc::new(Guard {
             parts,
             ruling: ArcSwap::from_pointee(ruling),
             switch: Mutex::default(),
             early: Early::new(takes_over),
+            groups_taken_over: AtomicUsize::new(0),
+            last_reload: Mutex::default(),
             discovery,
             own: OwnThreads::default(),
             heartbeats: Heartbeats::default(),
+            looks: Looks::new(),
+            since: SystemTime::now(),
             parked: Parked::default(),
             remembered: Remembered::new()?,
             awaiting: Awaiting::new()?,

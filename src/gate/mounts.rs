@@ -53,6 +53,11 @@ enum Place {
 }
 
 impl Mounted {
+    /// Whether the kernel tells of mounts by a fanotify group.
+    pub(super) fn is_told_by_group(&self) -> bool {
+        matches!(self.news, MountNews::Group(_))
+    }
+
     /// Listens from here on.
     pub(super) fn new() -> io::Result<Self> {
         Ok(Mounted { news: MountNews::open()?, state: Mutex::default(), one_at_a_time: Mutex::default() })

@@ -48,6 +48,9 @@ impl Guard {
         if let Err(error) = ended {
             self.cannot_end(subject, object, &error);
         }
+        if is_answer {
+            self.waited(waiting.received);
+        }
         is_answer
     }
 

@@ -65,7 +65,7 @@ impl Guard {
     /// Answers whoever wants to list a directory when the newcomers that came before it are dealt with.
     pub(super) fn answer_listing(&self, waiting: Arc<Waiting>) {
         match self.parts.watch.tracker().unrest(&waiting.file) {
-            Felt::ByNobody => drop(waiting.event.answer(Reply::Allow)),
+            Felt::ByNobody => drop(self.answer(&waiting, Reply::Allow)),
             Felt::ByAll => self.refuse_listing(&waiting),
             // A worker looks whether it has begun already. A full queue leaves it to the deadline.
             Felt::UnderWay => drop(self.work[waiting.lane].try_send(waiting)),

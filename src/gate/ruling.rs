@@ -28,6 +28,8 @@ pub struct Ruling {
     pub on_violation: ViolationAction,
     /// Names the policy in records.
     pub generation: Arc<str>,
+    /// The files that it came from.
+    pub sources: Arc<[String]>,
 }
 
 impl Ruling {
@@ -40,6 +42,7 @@ impl Ruling {
             failure: config.failure,
             on_violation: config.on_violation,
             generation: Arc::from(config.generation.as_str()),
+            sources: config.sources.clone().into(),
         }
     }
 
@@ -148,10 +151,12 @@ impl Guard {
             groups.gate.set_if_forgotten(ruling.reply(Verdict::Deny));
             groups.listing.set_if_forgotten(ruling.reply(Verdict::Deny));
         }
+        self.parts.counters.expect_rules(ruling.policy.rules().iter().map(|rule| Arc::clone(&rule.name)));
         self.ruling.store(Arc::new(ruling));
     }
 
-    pub(super) fn count(&self, ruling: &Ruling, access: Access, verdict: Verdict) {
-        self.parts.counters.answered(access, Outcome::of(verdict, ruling.mode));
+    /// Counts a decision, for after the answer.
+    pub(super) fn count(&self, ruling: &Ruling, access: Access, decision: &Decision) {
+        self.parts.counters.decided(access, decision, Outcome::of(decision.verdict, ruling.mode));
     }
 }

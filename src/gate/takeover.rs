@@ -23,7 +23,7 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use parking_lot::Mutex;
 
 use super::Guard;
-use crate::audit::{Action, Record};
+use crate::audit::{Action, Outcome, Record};
 use crate::fanotify::group::Marked;
 use crate::fanotify::ledger::reserve;
 use crate::fanotify::{FileId, Ledger, Left, Opens, PermissionEvent, PermissionGroup, Reply};
@@ -196,6 +196,7 @@ impl Guard {
         for (left, kept) in left {
             unjudged += usize::from(!self.resume(&left, kept));
         }
+        self.groups_taken_over.store(groups, Ordering::Relaxed);
         if groups > 0 {
             self.take_old_marks_away();
             let said = format!(
@@ -314,7 +315,7 @@ impl Guard {
             Asked::For(name) if !self.parts.startup.matches(name.as_encoded_bytes()) => Reply::Allow,
             Asked::ForNone => Reply::Allow,
             Asked::For(_) | Asked::Unknown => {
-                self.count(&ruling, Access::Read, ruling.failure.unresolved.into());
+                self.parts.counters.answered(Access::Read, Outcome::of(ruling.failure.unresolved.into(), ruling.mode));
                 ruling.reply(ruling.failure.unresolved)
             }
         }

@@ -12,10 +12,11 @@ use super::content::InCache;
 use super::leases::Answered;
 use super::parked::On;
 use super::{Guard, Purpose, Waiting};
+use crate::audit::Outcome;
 use crate::fanotify::file::{hold_writers, release_writers};
 use crate::fanotify::group::Opening;
 use crate::fanotify::{FileId, PermissionEvent, PermissionGroup, Reply, WriteProbe, probe_writers};
-use crate::model::{Access, Failure, Mode, Verdict};
+use crate::model::{Access, Failure, Mode};
 use crate::resolve::OpenedAs;
 use crate::watch::{Felt, Lane};
 
@@ -90,6 +91,7 @@ impl Guard {
         let Ok(file) = event.id() else {
             self.parts.counters.failed(Failure::Content);
             event.answer(ruling.reply(ruling.failure.unresolved));
+            self.waited(received);
             return;
         };
         // The entry's name must be read before the notifications are: whatever name it had earlier, the rename that
@@ -126,6 +128,7 @@ impl Guard {
                 });
             } else {
                 event.answer(Reply::Allow);
+                self.waited(received);
             }
             return;
         }
@@ -152,7 +155,12 @@ impl Guard {
                 || matches!(self.digest_in_cache(&event), InCache::Read(sha256) if is_approved(sha256))
             {
                 event.answer(Reply::Allow);
-                self.count(&ruling, Access::Read, Verdict::Allow);
+                self.waited(received);
+                if purpose == Purpose::OtherLink {
+                    self.parts.counters.answered(Access::Read, Outcome::Allow);
+                } else {
+                    self.parts.counters.approved(Access::Read);
+                }
                 if ruling.mode == Mode::Enforce && purpose != Purpose::OtherLink {
                     self.leases.keep(Answered::AtOnce { _event: event });
                 }
@@ -191,7 +199,7 @@ impl Guard {
             && self.deadlines.try_send(Arc::downgrade(&waiting)).is_ok()
             && self.work[waiting.lane].try_send(Arc::clone(&waiting)).is_ok();
         if !is_handed_over {
-            waiting.event.answer(Reply::Allow);
+            self.answer(&waiting, Reply::Allow);
         }
     }
 
@@ -203,12 +211,14 @@ impl Guard {
         let ruling = self.ruling();
         if ruling.mode == Mode::Audit {
             event.answer(Reply::Allow);
+            self.waited(received);
             return;
         }
         let due = received + ruling.failure.budget;
         let dir = event.id().ok();
         let Some((dir, site)) = dir.and_then(|dir| Some((dir, self.parts.watch.sites.by_file(&dir)?.id))) else {
             event.answer(Reply::Allow);
+            self.waited(received);
             return;
         };
         let waiting = Arc::new(Waiting {

@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::triage::is_being_made;
 use super::{Guard, Purpose, Waiting};
@@ -22,6 +23,20 @@ impl From<FailureAction> for Verdict {
 }
 
 impl Guard {
+    /// Answers an opener, unless somebody has, and notes how long it has waited. Returns whether this was the answer.
+    pub(super) fn answer(&self, waiting: &Waiting, reply: Reply) -> bool {
+        let is_answer = waiting.event.answer(reply);
+        if is_answer {
+            self.waited(waiting.received);
+        }
+        is_answer
+    }
+
+    /// Somebody who has waited since then was answered.
+    pub(super) fn waited(&self, received: Instant) {
+        self.parts.counters.latency().record(received.elapsed());
+    }
+
     /// Answers, then counts and records. Approved reads are only counted: there are several in each start of an
     /// interpreter. Returns whether this was the answer.
     pub(super) fn conclude(
@@ -32,7 +47,7 @@ impl Guard {
         subject: Option<Arc<Subject>>,
         describe: impl FnOnce(Record) -> Record,
     ) -> bool {
-        let is_answer = waiting.event.answer(waiting.ruling.reply(decision.verdict));
+        let is_answer = self.answer(waiting, waiting.ruling.reply(decision.verdict));
         if is_answer {
             self.record_answer(waiting, access, decision, subject, describe);
         }
@@ -48,7 +63,7 @@ impl Guard {
         subject: Option<Arc<Subject>>,
         describe: impl FnOnce(Record) -> Record,
     ) {
-        self.count(&waiting.ruling, access, decision.verdict);
+        self.count(&waiting.ruling, access, &decision);
         if decision.reason == Reason::Approved {
             return;
         }

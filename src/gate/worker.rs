@@ -35,7 +35,7 @@ impl Guard {
     fn decide(&self, waiting: &Arc<Waiting>) {
         if waiting.purpose == Purpose::Maker {
             let _ = self.identify(waiting.event.thread(), waiting.lane); // whoever cannot be identified is not remembered
-            waiting.event.answer(Reply::Allow);
+            self.answer(waiting, Reply::Allow);
             return;
         }
         if waiting.purpose == Purpose::Listing {
@@ -55,7 +55,7 @@ impl Guard {
             if intent != Intent::Read {
                 self.parts.watch.tracker().grant(waiting.lane, &waiting.file, None); // it may come back
             }
-            waiting.event.answer(Reply::Allow);
+            self.answer(waiting, Reply::Allow);
             return;
         }
         match intent {
@@ -72,7 +72,7 @@ impl Guard {
             Some(false) if self.parts.watch.tracker().has_begun_listing(&waiting.file, thread) => {}
             Some(false) | None => return self.refuse_listing(waiting),
         }
-        waiting.event.answer(Reply::Allow);
+        self.answer(waiting, Reply::Allow);
     }
 
     /// Whether an interpreter that obeys the link could have opened a link's target so.
@@ -89,7 +89,7 @@ impl Guard {
         if self.probe(waiting) != WriteProbe::NoWriters {
             self.parts.watch.tracker().grant(waiting.lane, &waiting.file, None); // perhaps to write
         }
-        waiting.event.answer(Reply::Allow);
+        self.answer(waiting, Reply::Allow);
     }
 
     fn has_startup_name(&self, waiting: &Waiting) -> bool {
@@ -152,7 +152,7 @@ impl Guard {
         let condemned = self.condemn(ruling, &decision, &subject, intent);
         let is_answer = match &condemned {
             Some(process) => self.end_and_deny(waiting, process, &subject, &object),
-            None => waiting.event.answer(ruling.reply(decision.verdict)),
+            None => self.answer(waiting, ruling.reply(decision.verdict)),
         };
         if is_answer {
             self.record_answer(waiting, Access::Write, decision, Some(subject), |record| {

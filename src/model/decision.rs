@@ -32,6 +32,30 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every reason, for tables and counters.
+    pub const ALL: [Reason; 9 + Distrust::ALL.len() + Failure::ALL.len()] = {
+        let mut all = [Reason::Rule; 9 + Distrust::ALL.len() + Failure::ALL.len()];
+        all[1] = Reason::NoRule;
+        all[2] = Reason::Approved;
+        all[3] = Reason::NotApproved;
+        all[4] = Reason::Held;
+        all[5] = Reason::TooLarge;
+        all[6] = Reason::NotFinal;
+        all[7] = Reason::SpecialFile;
+        all[8] = Reason::Unrest;
+        let mut at = 0;
+        while at < Distrust::ALL.len() {
+            all[9 + at] = Reason::Distrusted(Distrust::ALL[at]);
+            at += 1;
+        }
+        at = 0;
+        while at < Failure::ALL.len() {
+            all[9 + Distrust::ALL.len() + at] = Reason::Failure(Failure::ALL[at]);
+            at += 1;
+        }
+        all
+    };
+
     /// Whether the policy itself has spoken about the process: not the state of a file, and not that something could not
     /// be found out.
     #[must_use]
@@ -85,6 +109,16 @@ pub enum Distrust {
 }
 
 impl Distrust {
+    /// All of them.
+    pub const ALL: [Distrust; 6] = [
+        Distrust::NotAtPath,
+        Distrust::UserNamespace,
+        Distrust::Traced,
+        Distrust::ProgramWritable,
+        Distrust::LoaderEnvironment,
+        Distrust::ForeignCode,
+    ];
+
     /// The word used in records.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -124,4 +158,17 @@ pub struct Decision {
     pub rule: Option<Arc<str>>,
     /// Why.
     pub reason: Reason,
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn every_reason_has_a_word_of_its_own() {
+        let words: HashSet<&str> = Reason::ALL.into_iter().map(Reason::as_str).collect();
+        assert_eq!(words.len(), Reason::ALL.len());
+    }
 }

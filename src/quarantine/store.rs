@@ -77,6 +77,15 @@ impl Store {
         Ok(items)
     }
 
+    /// How many files lie here, by their notes, which are not read.
+    ///
+    /// # Errors
+    /// The directory cannot be read.
+    pub fn count(&self) -> io::Result<usize> {
+        let is_note = |name: &OsStr| Path::new(name).extension().is_some_and(|extension| extension == "json");
+        fs::read_dir(&self.path)?.map(|entry| Ok(usize::from(is_note(&entry?.file_name())))).sum()
+    }
+
     /// One quarantined file.
     ///
     /// # Errors

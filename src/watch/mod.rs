@@ -30,7 +30,7 @@ pub use lanes::{Lane, PerLane};
 pub use links::Way;
 pub use permit::{Permit, Stage, Writer};
 pub use programs::ProgramId;
-pub use quarantine::{Quarantine, Quarantined};
+pub use quarantine::{CAPACITY as QUARANTINE_CAPACITY, Quarantine, Quarantined};
 pub use restore::{restore, restore_quarantined};
 pub use sites::{Guarded, Role, SiteDir, SiteId, Sites, reach};
 pub use tracked::{Place, TrackedFile, Tracker};

@@ -50,7 +50,7 @@ pub struct Quarantine {
 
 /// How much the quarantine may hold, in bytes; notes and directory entries count as a block each. A storm of newcomers
 /// must not fill the disk.
-const CAPACITY: u64 = 256 * 1024 * 1024;
+pub const CAPACITY: u64 = 256 * 1024 * 1024;
 const BLOCK: u64 = 4096;
 
 /// What became of a newcomer.
@@ -85,6 +85,12 @@ impl Quarantine {
     #[must_use]
     pub fn store(&self) -> &Store {
         &self.store
+    }
+
+    /// How many bytes it takes up on the disk.
+    #[must_use]
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Relaxed)
     }
 
     /// Takes the file out of the directory, if the name is still that file's.

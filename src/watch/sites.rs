@@ -275,6 +275,12 @@ impl Sites {
         listed
     }
 
+    /// Looks at every guarded directory, without a copy of the table. Directories that are about to be added wait meanwhile.
+    pub fn each(&self, mut look: impl FnMut(&SiteDir)) {
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        table.by_id.iter().flatten().for_each(|site| look(site));
+    }
+
     /// How many directories are guarded because of others.
     #[must_use]
     pub fn count_because_of_others(&self) -> usize {

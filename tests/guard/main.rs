@@ -12,6 +12,7 @@
 //! - `life`: start, stop, being stopped, being killed
 //! - `continuity`: a guard that takes over from one that has ended; `reload`: another policy, another mode
 //! - `commands`: approve, revoke, baseline, quarantine, before a guard that runs
+//! - `status`: what a guard tells of itself, `metrics`, the textfile
 //! - `late`: descriptors and mappings from before anybody judged the file
 //! - `links`: what approved symbolic links lead to; files with several names
 //! - `load`: many at once, floods, giants, leases
@@ -67,6 +68,7 @@ mod site;
 mod special;
 mod stage;
 mod state;
+mod status;
 mod storm;
 mod sys;
 mod trail;

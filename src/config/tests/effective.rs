@@ -24,11 +24,11 @@ fn check_prints_the_policy_or_says_what_is_wrong() {
 fn essence(config: &Config) -> (Vec<Rule>, String) {
     let nowhere = crate::policy::Place { file: "".into(), line: 0 };
     let rules = config.policy.rules().iter().map(|rule| Rule { place: nowhere.clone(), ..rule.clone() }).collect();
-    let Config { mode, protect, failure, on_violation, log, state_dir, .. } = config;
+    let Config { mode, protect, failure, on_violation, log, metrics, state_dir, .. } = config;
     (
         rules,
         format!(
-            "{:?} {mode:?} {protect:?} {failure:?} {on_violation:?} {log:?} {state_dir:?}",
+            "{:?} {mode:?} {protect:?} {failure:?} {on_violation:?} {log:?} {metrics:?} {state_dir:?}",
             config.policy.no_rule()
         ),
     )
@@ -44,7 +44,7 @@ fn assert_renders_back(config: &Config) {
 fn the_effective_policy_loads_back() {
     assert_renders_back(&load_ok(&[]));
     let odd = alone(
-        "max_size = 4097\n[response]\non_violation = \"kill\"\n[log]\nsyslog = false\nformat = \"ocsf\"\njson = \"/a\\\"b\\\\\\u0007\"\n[[deny]]\nname = \"ü \\\"#\"\n\
+        "max_size = 4097\n[response]\non_violation = \"kill\"\n[log]\nsyslog = false\nformat = \"ocsf\"\njson = \"/a\\\"b\\\\\\u0007\"\n[metrics]\ntextfile = \"/a\\\"b.prom\"\ninterval = \"2m\"\n[[deny]]\nname = \"ü \\\"#\"\n\
                      uid = [0, 7]\nsites = [\"/srv/[]]*\"]\nfile = [\"ü.pth\"]\ncontainers = true\nscope = \"same-environment\"\naccess = [\"read\", \"symlink\"]\n",
     );
     assert_renders_back(&load_ok(&[&odd]));
