@@ -1,6 +1,7 @@
 //! The way from whoever records to the sinks: a bounded queue and one thread.
 
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -9,15 +10,19 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::follow::{Followers, Newcomer, Wish};
 use super::health::Sink;
 use super::lines::Lines;
 use super::record::Record;
 use super::syslog::SyslogSink;
-use super::worker::Worker;
+use super::worker::{Inputs, Worker};
 use crate::model::JsonFormat;
 
 /// Records that may wait for the auditor. A slot is a pointer: the queue itself costs no more than 128 KiB.
 pub const QUEUE_CAPACITY: usize = 8192;
+
+/// Orders that may wait for the auditor.
+const ORDERS: usize = 16;
 
 /// Where records go.
 #[derive(Clone, Debug, Default)]
@@ -48,10 +53,18 @@ impl From<PathBuf> for JsonTarget {
     }
 }
 
+/// What the auditor is asked for beside records.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Somebody looks on.
+    Follow(Newcomer),
+}
+
 /// The handle of whoever has something to record.
 #[derive(Clone, Debug)]
 pub struct Audit {
     queue: Option<Sender<Box<Record>>>,
+    orders: Option<Sender<Order>>,
     dropped: Arc<AtomicU64>,
 }
 
@@ -75,19 +88,21 @@ impl Audit {
         if targets.stderr {
             sinks.push(Box::new(Lines::text_stderr()?));
         }
-        Audit::start_with(sinks, on_thread_start)
+        Audit::start_with(sinks, Followers::new(targets.format), on_thread_start)
     }
 
     fn start_with(
         sinks: Vec<Box<dyn Sink>>,
+        followers: Followers,
         on_thread_start: impl FnOnce() + Send + 'static,
     ) -> io::Result<(Audit, Auditor)> {
         let (queue, records) = bounded(QUEUE_CAPACITY);
+        let (order, orders) = bounded(ORDERS);
         let (stop, stopped) = bounded(1);
         let (done, finished) = bounded(1);
         let (ready, started) = bounded::<()>(1);
         let dropped = Arc::new(AtomicU64::new(0));
-        let mut worker = Worker::new(records, stopped, sinks, Arc::clone(&dropped));
+        let mut worker = Worker::new(Inputs { records, orders, stopped }, sinks, followers, Arc::clone(&dropped));
         thread::Builder::new().name("pth-audit".into()).spawn(move || {
             on_thread_start();
             // Nobody waits for either any more when these fail.
@@ -95,21 +110,21 @@ impl Audit {
             let _ = done.send(worker.run());
         })?;
         let _ = started.recv();
-        let audit = Audit { queue: Some(queue), dropped };
+        let audit = Audit { queue: Some(queue), orders: Some(order), dropped };
         Ok((audit.clone(), Auditor { audit, stop, finished }))
     }
 
     /// A handle whose records go nowhere, for commands that do not log.
     #[must_use]
     pub fn disconnected() -> Audit {
-        Audit { queue: None, dropped: Arc::default() }
+        Audit { queue: None, orders: None, dropped: Arc::default() }
     }
 
     /// A handle and what is recorded through it, for tests.
     #[must_use]
     pub fn capture() -> (Audit, Receiver<Box<Record>>) {
         let (queue, records) = bounded(QUEUE_CAPACITY);
-        (Audit { queue: Some(queue), dropped: Arc::default() }, records)
+        (Audit { queue: Some(queue), orders: None, dropped: Arc::default() }, records)
     }
 
     /// Hands a record to the auditor. Never blocks: with the queue full, or the auditor gone, the record is dropped
@@ -120,6 +135,16 @@ impl Audit {
         {
             self.dropped.fetch_add(1, Relaxed);
         }
+    }
+
+    /// Hands a connected stream over to the auditor, which writes to it what the wish says. Whether it will: with too many
+    /// before it, or the auditor gone, the stream is closed.
+    pub fn follow(&self, stream: UnixStream, wish: Wish) -> bool {
+        self.order(Order::Follow(Newcomer { stream, wish }))
+    }
+
+    fn order(&self, order: Order) -> bool {
+        self.orders.as_ref().is_some_and(|orders| orders.try_send(order).is_ok())
     }
 
     /// How many records were dropped so far.
@@ -211,7 +236,7 @@ mod tests {
         let (permit, permits) = crossbeam_channel::unbounded();
         let (seen, records) = crossbeam_channel::unbounded();
         let sink = Gated { permits, seen, health: Health::new("gated".into()) };
-        let (audit, auditor) = Audit::start_with(vec![Box::new(sink)], || {}).unwrap();
+        let (audit, auditor) = Audit::start_with(vec![Box::new(sink)], Followers::new(JsonFormat::Ecs), || {}).unwrap();
         (audit, auditor, permit, records)
     }
 

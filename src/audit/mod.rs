@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! gate, watch, daemon ─▶ Audit::record (try_send, never blocks) ─▶ pth-audit: limit ─▶ JSON lines, syslog, stderr
+//! control ─▶ Audit::follow (a connected stream) ───────────────────▶      └─▶ whoever follows
 //! ```
 //!
 //! *Owns* the form of a record and everything that leaves the daemon as one. *Must not* delay a decision: a record is
@@ -14,6 +15,7 @@ mod auditor;
 mod counters;
 mod ecs;
 mod escape;
+mod follow;
 mod format;
 mod health;
 mod image;
@@ -32,6 +34,7 @@ pub use auditor::{Audit, Auditor, Flush, JsonTarget, QUEUE_CAPACITY, Targets};
 pub use counters::Counters;
 pub use ecs::json_line;
 pub use escape::{escape, escape_path, unescape};
+pub use follow::{Ending, Form, MAX_FOLLOWERS, Wish};
 pub use image::Image;
 pub use record::{Action, Outcome, Record};
 pub use text::text_line;

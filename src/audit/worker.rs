@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, never, select};
 
-use super::auditor::Flush;
+use super::auditor::{Flush, Order};
+use super::follow::Followers;
 use super::health::Sink;
 use super::image::Images;
 use super::limit::Limit;
@@ -19,12 +20,21 @@ pub(super) const BATCH: usize = 256;
 /// How often the auditor looks after what it owes: counts, and sinks that do not work.
 const TICK: Duration = Duration::from_secs(1);
 
+/// What comes to the thread.
+pub(super) struct Inputs {
+    pub(super) records: Receiver<Box<Record>>,
+    pub(super) orders: Receiver<Order>,
+    /// Tells until when to be done.
+    pub(super) stopped: Receiver<Instant>,
+}
+
 /// What the thread owns.
 pub(super) struct Worker {
     records: Receiver<Box<Record>>,
-    /// Tells until when to be done.
+    orders: Receiver<Order>,
     stopped: Receiver<Instant>,
     sinks: Vec<Box<dyn Sink>>,
+    followers: Followers,
     offenders: Offenders,
     limit: Limit,
     images: Images,
@@ -36,23 +46,40 @@ pub(super) struct Worker {
 
 impl Worker {
     pub(super) fn new(
-        records: Receiver<Box<Record>>,
-        stopped: Receiver<Instant>,
+        inputs: Inputs,
         sinks: Vec<Box<dyn Sink>>,
+        followers: Followers,
         dropped: Arc<AtomicU64>,
     ) -> Self {
-        let (offenders, limit, images) = (Offenders::default(), Limit::new(), Images::new());
-        Worker { records, stopped, sinks, offenders, limit, images, dropped, reported: 0, last_report: None }
+        let Inputs { records, orders, stopped } = inputs;
+        Worker {
+            records,
+            orders,
+            stopped,
+            sinks,
+            followers,
+            offenders: Offenders::default(),
+            limit: Limit::new(),
+            images: Images::new(),
+            dropped,
+            reported: 0,
+            last_report: None,
+        }
     }
 
     pub(super) fn run(&mut self) -> Flush {
         loop {
             let patience = if self.owes() { TICK } else { TICK * 60 };
+            let patience = self.followers.patience().map_or(patience, |soon| soon.min(patience));
             select! {
                 recv(self.stopped) -> deadline => match deadline {
                     Ok(deadline) => return self.close(Some(deadline)),
                     // The auditor was let go without being finished: carry on for as long as somebody records.
                     Err(_) => self.stopped = never(),
+                },
+                recv(self.orders) -> order => match order {
+                    Ok(order) => self.carry_out(order),
+                    Err(_) => self.orders = never(),
                 },
                 recv(self.records) -> first => match first {
                     Ok(first) => self.take(Some(*first)),
@@ -60,6 +87,12 @@ impl Worker {
                 },
                 default(patience) => self.take(None),
             }
+        }
+    }
+
+    fn carry_out(&mut self, order: Order) {
+        match order {
+            Order::Follow(newcomer) => self.followers.admit(newcomer, Instant::now()),
         }
     }
 
@@ -95,6 +128,10 @@ impl Worker {
             last.push(Record::new(Action::Failure).saying(message).counting(unwritten));
         }
         self.write(last, now);
+        while let Ok(order) = self.orders.try_recv() {
+            self.carry_out(order);
+        }
+        self.followers.dismiss();
         Flush {
             finished: true,
             unwritten,
@@ -123,13 +160,16 @@ impl Worker {
         for sink in &mut self.sinks {
             sink.write(&records, now);
         }
+        self.followers.tell(&records);
         for sick in 0..self.sinks.len() {
             if let Some(trouble) = self.sinks[sick].health().trouble() {
                 let trouble = [trouble];
                 let others = self.sinks.iter_mut().enumerate().filter(|(index, _)| *index != sick);
                 others.for_each(|(_, sink)| sink.write(&trouble, now));
+                self.followers.tell(&trouble);
             }
         }
+        self.followers.flush(now);
     }
 
     /// Whether something has to be written even if no record comes.

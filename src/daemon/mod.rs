@@ -134,7 +134,8 @@ pub fn run(config_file: Option<&Path>, mode: Option<Mode>) -> Result<(), StartEr
 /// Opens the control socket. Without it nothing can be approved, which is no reason to guard nothing.
 fn listen(config: &Config, guard: &Arc<Guard>, audit: &Audit) -> Option<Server> {
     let own = Arc::clone(guard);
-    let server = Server::start(&config.state_dir, Arc::clone(guard) as _, move || own.adopt_this_thread());
+    let desk = Arc::clone(guard) as _;
+    let server = Server::start(&config.state_dir, desk, audit.clone(), move || own.adopt_this_thread());
     server
         .inspect_err(|error| {
             let message = format!("no control socket in {}: {error}", config.state_dir.display());
