@@ -29,6 +29,8 @@ const ORDERS: usize = 16;
 pub struct Targets {
     /// JSON lines.
     pub json: Option<JsonTarget>,
+    /// How large a file of them may become before it is rotated; none: as large as it likes.
+    pub json_max_size: Option<u64>,
     /// Their schema.
     pub format: JsonFormat,
     /// The socket of the syslog daemon, usually `/dev/log`.
@@ -58,6 +60,16 @@ impl From<PathBuf> for JsonTarget {
 pub(super) enum Order {
     /// Somebody looks on.
     Follow(Newcomer),
+    /// Files are to be opened anew.
+    Reopen,
+}
+
+/// What the auditor has not written, and what it has done to its files, since it started.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    pub(super) dropped: AtomicU64,
+    pub(super) lost: AtomicU64,
+    pub(super) rotations: AtomicU64,
 }
 
 /// The handle of whoever has something to record.
@@ -65,7 +77,7 @@ pub(super) enum Order {
 pub struct Audit {
     queue: Option<Sender<Box<Record>>>,
     orders: Option<Sender<Order>>,
-    dropped: Arc<AtomicU64>,
+    totals: Arc<Totals>,
 }
 
 impl Audit {
@@ -79,7 +91,9 @@ impl Audit {
         let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
         match targets.json {
             Some(JsonTarget::Stdout) => sinks.push(Box::new(Lines::json_stdout(targets.format)?)),
-            Some(JsonTarget::File(path)) => sinks.push(Box::new(Lines::json_file(path, targets.format, now)?)),
+            Some(JsonTarget::File(path)) => {
+                sinks.push(Box::new(Lines::json_file(path, targets.json_max_size, targets.format, now)?))
+            }
             None => {}
         }
         if let Some(path) = targets.syslog {
@@ -101,8 +115,8 @@ impl Audit {
         let (stop, stopped) = bounded(1);
         let (done, finished) = bounded(1);
         let (ready, started) = bounded::<()>(1);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let mut worker = Worker::new(Inputs { records, orders, stopped }, sinks, followers, Arc::clone(&dropped));
+        let totals = Arc::new(Totals::default());
+        let mut worker = Worker::new(Inputs { records, orders, stopped }, sinks, followers, Arc::clone(&totals));
         thread::Builder::new().name("pth-audit".into()).spawn(move || {
             on_thread_start();
             // Nobody waits for either any more when these fail.
@@ -110,21 +124,21 @@ impl Audit {
             let _ = done.send(worker.run());
         })?;
         let _ = started.recv();
-        let audit = Audit { queue: Some(queue), orders: Some(order), dropped };
+        let audit = Audit { queue: Some(queue), orders: Some(order), totals };
         Ok((audit.clone(), Auditor { audit, stop, finished }))
     }
 
     /// A handle whose records go nowhere, for commands that do not log.
     #[must_use]
     pub fn disconnected() -> Audit {
-        Audit { queue: None, orders: None, dropped: Arc::default() }
+        Audit { queue: None, orders: None, totals: Arc::default() }
     }
 
     /// A handle and what is recorded through it, for tests.
     #[must_use]
     pub fn capture() -> (Audit, Receiver<Box<Record>>) {
         let (queue, records) = bounded(QUEUE_CAPACITY);
-        (Audit { queue: Some(queue), orders: None, dropped: Arc::default() }, records)
+        (Audit { queue: Some(queue), orders: None, totals: Arc::default() }, records)
     }
 
     /// Hands a record to the auditor. Never blocks: with the queue full, or the auditor gone, the record is dropped
@@ -133,7 +147,7 @@ impl Audit {
         if let Some(queue) = &self.queue
             && queue.try_send(Box::new(record)).is_err()
         {
-            self.dropped.fetch_add(1, Relaxed);
+            self.totals.dropped.fetch_add(1, Relaxed);
         }
     }
 
@@ -143,6 +157,12 @@ impl Audit {
         self.order(Order::Follow(Newcomer { stream, wish }))
     }
 
+    /// Has the log files opened anew, before the next record is written: whoever rotates them has moved them away. Whether
+    /// the auditor has been told.
+    pub fn reopen(&self) -> bool {
+        self.order(Order::Reopen)
+    }
+
     fn order(&self, order: Order) -> bool {
         self.orders.as_ref().is_some_and(|orders| orders.try_send(order).is_ok())
     }
@@ -150,7 +170,19 @@ impl Audit {
     /// How many records were dropped so far.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Relaxed)
+        self.totals.dropped.load(Relaxed)
+    }
+
+    /// How many records sinks did not take so far, summed over the sinks.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.totals.lost.load(Relaxed)
+    }
+
+    /// How often a log file was rotated so far.
+    #[must_use]
+    pub fn rotations(&self) -> u64 {
+        self.totals.rotations.load(Relaxed)
     }
 
     fn waiting(&self) -> u64 {
@@ -335,6 +367,28 @@ mod tests {
         assert_eq!(auditor.finish(LONG).lost, 1);
         let text = fs::read_to_string(path).unwrap();
         assert!(text.contains("no-daemon does not take records"), "{text}");
+    }
+
+    #[test]
+    fn a_full_disk_is_told_to_who_follows_and_counted() {
+        use super::super::follow::{Form, Wish};
+        use std::io::{BufRead, BufReader};
+        let targets = Targets { json: Some(JsonTarget::File("/dev/full".into())), ..Targets::default() };
+        let (audit, auditor) = Audit::start(targets, || {}).unwrap();
+        let (stream, theirs) = UnixStream::pair().unwrap();
+        assert!(audit.follow(stream, Wish { last: 100, follow: true, form: Form::Text }));
+        theirs.set_read_timeout(Some(LONG)).unwrap();
+        let mut lines = BufReader::new(theirs).lines().map(Result::unwrap);
+        let trouble = loop {
+            audit.record(Record::failure(Failure::State));
+            match lines.next().unwrap() {
+                line if line.contains("does not take records") => break line,
+                line => assert!(line.contains("reason=state"), "{line}"),
+            }
+        };
+        assert!(trouble.contains("/dev/full does not take records: No space left"), "{trouble}");
+        let flush = auditor.finish(LONG);
+        assert!(flush.lost > 0 && flush.lost == audit.lost(), "{flush:?}");
     }
 
     #[test]

@@ -283,6 +283,7 @@ fn classify(record: &Record) -> (Vec<&'static str>, Vec<&'static str>) {
         Action::SiteGuarded | Action::SiteLost | Action::Search | Action::Suppressed | Action::Repeated => {
             ("file", "info")
         }
+        Action::LogRotated => ("process", "info"),
         Action::Start => ("process", "start"),
         Action::Stop => ("process", "end"),
         Action::Kill => ("process", "end"),

@@ -21,6 +21,7 @@ mod health;
 mod image;
 mod limit;
 mod lines;
+mod logfile;
 mod ocsf;
 mod offenders;
 mod record;

@@ -1,12 +1,12 @@
 //! What the auditor's thread does: batches, counts that are due, and one sick sink's trouble told to the others.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, never, select};
 
-use super::auditor::{Flush, Order};
+use super::auditor::{Flush, Order, Totals};
 use super::follow::Followers;
 use super::health::Sink;
 use super::image::Images;
@@ -38,19 +38,14 @@ pub(super) struct Worker {
     offenders: Offenders,
     limit: Limit,
     images: Images,
-    dropped: Arc<AtomicU64>,
+    totals: Arc<Totals>,
     /// How many of the dropped ones are in a record already.
     reported: u64,
     last_report: Option<Instant>,
 }
 
 impl Worker {
-    pub(super) fn new(
-        inputs: Inputs,
-        sinks: Vec<Box<dyn Sink>>,
-        followers: Followers,
-        dropped: Arc<AtomicU64>,
-    ) -> Self {
+    pub(super) fn new(inputs: Inputs, sinks: Vec<Box<dyn Sink>>, followers: Followers, totals: Arc<Totals>) -> Self {
         let Inputs { records, orders, stopped } = inputs;
         Worker {
             records,
@@ -61,7 +56,7 @@ impl Worker {
             offenders: Offenders::default(),
             limit: Limit::new(),
             images: Images::new(),
-            dropped,
+            totals,
             reported: 0,
             last_report: None,
         }
@@ -93,6 +88,11 @@ impl Worker {
     fn carry_out(&mut self, order: Order) {
         match order {
             Order::Follow(newcomer) => self.followers.admit(newcomer, Instant::now()),
+            Order::Reopen => {
+                let now = Instant::now();
+                self.sinks.iter_mut().for_each(|sink| sink.reopen(now));
+                self.write(Vec::new(), now); // what there is to say about it
+            }
         }
     }
 
@@ -135,13 +135,13 @@ impl Worker {
         Flush {
             finished: true,
             unwritten,
-            dropped: self.dropped.load(Relaxed),
-            lost: self.sinks.iter_mut().map(|sink| sink.health().lost_ever()).sum(),
+            dropped: self.totals.dropped.load(Relaxed),
+            lost: self.totals.lost.load(Relaxed),
         }
     }
 
     fn report_drops(&mut self, now: Instant) -> Option<Record> {
-        let total = self.dropped.load(Relaxed);
+        let total = self.totals.dropped.load(Relaxed);
         let new = total - self.reported;
         (new > 0).then(|| {
             self.reported = total;
@@ -169,14 +169,22 @@ impl Worker {
                 self.followers.tell(&trouble);
             }
         }
+        // Telling them may make more, of a log whose files are small: the next batch has them.
+        let news: Vec<Record> = self.sinks.iter_mut().flat_map(|sink| sink.health().news()).collect();
+        if !news.is_empty() {
+            self.sinks.iter_mut().for_each(|sink| sink.write(&news, now));
+            self.followers.tell(&news);
+        }
         self.followers.flush(now);
+        self.totals.lost.store(self.sinks.iter_mut().map(|sink| sink.health().lost_ever()).sum(), Relaxed);
+        self.totals.rotations.store(self.sinks.iter_mut().map(|sink| sink.health().rotations()).sum(), Relaxed);
     }
 
     /// Whether something has to be written even if no record comes.
     fn owes(&mut self) -> bool {
         self.limit.is_counting()
             || self.offenders.is_counting()
-            || self.dropped.load(Relaxed) > self.reported
+            || self.totals.dropped.load(Relaxed) > self.reported
             || self.sinks.iter_mut().any(|sink| sink.health().owes())
     }
 }

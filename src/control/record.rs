@@ -18,7 +18,13 @@ pub fn targets(log: &Log, stderr: bool) -> Targets {
         config::JsonTarget::Stdout => Some(JsonTarget::Stdout),
         config::JsonTarget::File(path) => Some(JsonTarget::File(path.clone())),
     };
-    Targets { json, format: log.format, syslog: log.syslog.then(|| PathBuf::from(SYSLOG)), stderr }
+    Targets {
+        json,
+        json_max_size: log.json_max_size,
+        format: log.format,
+        syslog: log.syslog.then(|| PathBuf::from(SYSLOG)),
+        stderr,
+    }
 }
 
 /// Where a command's go: its standard output is for what it was asked, so what would go there goes to standard error.
