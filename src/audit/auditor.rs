@@ -12,9 +12,10 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::follow::{Followers, Newcomer, Wish};
 use super::health::Sink;
+use super::journal::journal_sink;
 use super::lines::Lines;
 use super::record::Record;
-use super::syslog::SyslogSink;
+use super::syslog::syslog_sink;
 use super::worker::{Inputs, Worker};
 use crate::model::JsonFormat;
 
@@ -33,10 +34,19 @@ pub struct Targets {
     pub json_max_size: Option<u64>,
     /// Their schema.
     pub format: JsonFormat,
-    /// The socket of the syslog daemon, usually `/dev/log`.
-    pub syslog: Option<PathBuf>,
+    /// The system's log.
+    pub system: Option<SystemLog>,
     /// Text on standard error.
     pub stderr: bool,
+}
+
+/// Who keeps the system's log, with the socket that he listens at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SystemLog {
+    /// A syslog daemon, usually `/dev/log`.
+    Syslog(PathBuf),
+    /// The journal of systemd, usually `/run/systemd/journal/socket`.
+    Journal(PathBuf),
 }
 
 /// Where JSON lines go.
@@ -96,8 +106,10 @@ impl Audit {
             }
             None => {}
         }
-        if let Some(path) = targets.syslog {
-            sinks.push(Box::new(SyslogSink::new(path, now)));
+        match targets.system {
+            Some(SystemLog::Syslog(path)) => sinks.push(Box::new(syslog_sink(path))),
+            Some(SystemLog::Journal(path)) => sinks.push(Box::new(journal_sink(path))),
+            None => {}
         }
         if targets.stderr {
             sinks.push(Box::new(Lines::text_stderr()?));
@@ -359,7 +371,7 @@ mod tests {
         let path = dir.path().join("events");
         let targets = Targets {
             json: Some(path.clone().into()),
-            syslog: Some(dir.path().join("no-daemon")),
+            system: Some(SystemLog::Syslog(dir.path().join("no-daemon"))),
             ..Targets::default()
         };
         let (audit, auditor) = Audit::start(targets, || {}).unwrap();

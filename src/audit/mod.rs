@@ -1,7 +1,7 @@
 //! What happened, told to people and to their collectors.
 //!
 //! ```text
-//! gate, watch, daemon ─▶ Audit::record (try_send, never blocks) ─▶ pth-audit: limit ─▶ JSON lines, syslog, stderr
+//! gate, watch, daemon ─▶ Audit::record (try_send, never blocks) ─▶ pth-audit: limit ─▶ JSON lines, syslog or journal, stderr
 //! control ─▶ Audit::follow (a connected stream) ───────────────────▶      └─▶ whoever follows
 //! ```
 //!
@@ -13,12 +13,14 @@
 
 mod auditor;
 mod counters;
+mod datagrams;
 mod ecs;
 mod escape;
 mod follow;
 mod format;
 mod health;
 mod image;
+mod journal;
 mod limit;
 mod lines;
 mod logfile;
@@ -31,7 +33,7 @@ mod syslog;
 mod text;
 mod worker;
 
-pub use auditor::{Audit, Auditor, Flush, JsonTarget, QUEUE_CAPACITY, Targets};
+pub use auditor::{Audit, Auditor, Flush, JsonTarget, QUEUE_CAPACITY, SystemLog, Targets};
 pub use counters::Counters;
 pub use ecs::json_line;
 pub use escape::{escape, escape_path, unescape};
