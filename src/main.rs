@@ -102,6 +102,10 @@ fn carry_out(command: Command) -> Result<ExitCode> {
             return Ok(status(commands::status(Options { config: config.as_deref(), yes: false, json })?));
         }
         Command::Metrics { config } => return Ok(status(commands::metrics(config.as_deref())?)),
+        Command::Events { follow, count, common: Common { config, json } } => {
+            let options = Options { config: config.as_deref(), yes: false, json };
+            return Ok(status(commands::events(count, follow, options)?));
+        }
         Command::Quarantine(command) => return Ok(status(quarantine(command)?)),
         Command::Mode { mode, limit, config } => {
             let options = Options { config: config.as_deref(), yes: false, json: false };

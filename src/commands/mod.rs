@@ -1,5 +1,5 @@
 //! The commands that change or show the state: `approve`, `revoke`, `approvals`, `baseline`, `quarantine`; and those that
-//! speak to a running guard: `status`, `metrics`, `mode`.
+//! speak to a running guard: `status`, `metrics`, `events`, `mode`.
 //!
 //! *Owns* what a person is shown and asked. *Must not* touch the state but through a [`crate::control::Desk`], except to
 //! read the quarantine, which needs no lock. *Hands to* `main` an exit status.
@@ -12,6 +12,7 @@ mod approvals;
 mod approve;
 mod ask;
 mod baseline;
+mod events;
 mod mode;
 mod quarantine;
 mod resolve;
@@ -25,6 +26,7 @@ use std::path::Path;
 pub use approvals::approvals;
 pub use approve::{approve, approve_everywhere};
 pub use baseline::baseline;
+pub use events::events;
 pub use mode::mode;
 pub use quarantine::{Which, list, purge, restore, show};
 pub use revoke::{revoke, revoke_everywhere};

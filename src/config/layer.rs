@@ -25,6 +25,8 @@ const MAX_MAX_SIZE: u64 = 1 << 30;
 
 /// The shortest and the longest time between two versions of the file for monitoring, in seconds.
 const INTERVALS: std::ops::RangeInclusive<u64> = 1..=3600;
+/// The smallest size that `log.json_max_size` may name: a smaller file would be rotated all the time.
+const MIN_JSON_MAX_SIZE: u64 = 64 << 10;
 
 const ACTIONS: [(&str, FailureAction); 2] = [("deny", FailureAction::Deny), ("allow", FailureAction::Allow)];
 
@@ -51,7 +53,9 @@ pub(super) struct Layer {
     pub(super) on_violation: Option<ViolationAction>,
     pub(super) syslog: Option<bool>,
     pub(super) json: Option<JsonTarget>,
+    pub(super) json_max_size: Option<Option<u64>>,
     pub(super) format: Option<JsonFormat>,
+    pub(super) kernel_audit: Option<bool>,
     pub(super) textfile: Option<Option<PathBuf>>,
     pub(super) interval: Option<Duration>,
     pub(super) state_dir: Option<PathBuf>,
@@ -180,6 +184,7 @@ impl Layer {
 
     fn read_log(&mut self, raw: &RawLog, faults: &mut Faults) {
         self.syslog = raw.syslog;
+        self.kernel_audit = raw.kernel_audit;
         self.json = raw.json.as_ref().and_then(|target| match target.get_ref().as_str() {
             "" => Some(JsonTarget::Off),
             "-" => Some(JsonTarget::Stdout),
@@ -193,6 +198,19 @@ impl Layer {
                 );
                 None
             }
+        });
+        self.json_max_size = raw.json_max_size.as_ref().and_then(|value| {
+            if value.get_ref().as_str() == Some("unlimited") {
+                return Some(None);
+            }
+            let size = size(value.get_ref()).filter(|size| *size >= MIN_JSON_MAX_SIZE);
+            if size.is_none() {
+                faults.add(
+                    &value.span(),
+                    "log.json_max_size must be a size of 64KiB or more, or \"unlimited\": write it like \"256MiB\"",
+                );
+            }
+            size.map(Some)
         });
         let formats = [JsonFormat::Ecs, JsonFormat::Ocsf].map(|format| (format.as_str(), format));
         self.format = word(&raw.format, "log.format", &formats, faults);

@@ -130,8 +130,12 @@ pub struct Log {
     pub syslog: bool,
     /// As JSON lines.
     pub json: JsonTarget,
+    /// How large a file of them may become; none: as large as it likes.
+    pub json_max_size: Option<u64>,
     /// In which schema.
     pub format: JsonFormat,
+    /// Whether the kernel's audit records have the denials, too.
+    pub kernel_audit: bool,
 }
 
 /// Where numbers for monitoring go, beside whoever asks for them.
@@ -285,7 +289,9 @@ fn merge(mut layers: Vec<Layer>, sources: &[&Source]) -> Result<Config, Errors> 
         log: Log {
             syslog: latest(&layers, |layer| layer.syslog).ok_or_else(|| unset("log.syslog"))?,
             json: latest(&layers, |layer| layer.json.clone()).ok_or_else(|| unset("log.json"))?,
+            json_max_size: latest(&layers, |layer| layer.json_max_size).ok_or_else(|| unset("log.json_max_size"))?,
             format: latest(&layers, |layer| layer.format).ok_or_else(|| unset("log.format"))?,
+            kernel_audit: latest(&layers, |layer| layer.kernel_audit).ok_or_else(|| unset("log.kernel_audit"))?,
         },
         metrics: Metrics {
             textfile: latest(&layers, |layer| layer.textfile.clone()).ok_or_else(|| unset("metrics.textfile"))?,

@@ -60,7 +60,10 @@ impl Config {
             JsonTarget::File(path) => path.to_string_lossy(),
         };
         writeln!(out, "json = {}", quoted(&json))?;
+        let max_size = self.log.json_max_size.map_or_else(|| quoted("unlimited"), size);
+        writeln!(out, "json_max_size = {max_size}")?;
         writeln!(out, "format = {}", quoted(self.log.format.as_str()))?;
+        writeln!(out, "kernel_audit = {}", self.log.kernel_audit)?;
 
         let textfile = self.metrics.textfile.as_deref().map(|path| path.to_string_lossy()).unwrap_or_default();
         writeln!(out, "\n[metrics]\ntextfile = {}", quoted(&textfile))?;
@@ -69,8 +72,8 @@ impl Config {
         writeln!(out, "\n[state]\ndir = {}", quoted(&self.state_dir.to_string_lossy()))?;
 
         writeln!(out, "\n# Rules, in the order in which they are asked; no_rule answers what none matches.")?;
-        for rule in self.policy.rules() {
-            write_rule(out, rule)?;
+        for (number, rule) in (1..).zip(self.policy.rules()) {
+            write_rule(out, number, rule)?;
         }
         for replaced in &self.overridden {
             writeln!(
@@ -85,12 +88,12 @@ impl Config {
     }
 }
 
-fn write_rule(out: &mut String, rule: &Rule) -> fmt::Result {
+fn write_rule(out: &mut String, number: u32, rule: &Rule) -> fmt::Result {
     let table = match rule.verdict {
         Verdict::Allow => "allow",
         Verdict::Deny => "deny",
     };
-    writeln!(out, "\n# {}\n[[{table}]]", rule.place.to_string().escape_debug())?;
+    writeln!(out, "\n# {number}: {}\n[[{table}]]", rule.place.to_string().escape_debug())?;
     writeln!(out, "name = {}", quoted(&rule.name))?;
     list(out, "exe", rule.exe.iter().map(Pattern::as_str))?;
     let command = rule.command.then_some("-c");

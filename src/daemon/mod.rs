@@ -31,7 +31,7 @@ use crate::control::{self, Server};
 use crate::discovery::Scope;
 use crate::fanotify::{Ledger, NotificationGroup, PermissionGroup, Reply};
 use crate::gate::{Guard, GuardedList, Inherited, NotGuarded, Parts, Ruling, Survey};
-use crate::model::Mode;
+use crate::model::{Failure, Mode};
 use crate::resolve::Resolver;
 use crate::watch::{Groups, Notice, PerLane, Quarantine, Watch};
 use health::Health;
@@ -147,7 +147,7 @@ impl Running {
     fn start(options: Options, mut kept: Kept) -> Result<Self, StartError> {
         let (ledger, inherited) = take_ledger(&mut kept)?;
         let config = options.load()?;
-        privileges::check(config.on_violation)?;
+        privileges::check(config.on_violation, config.log.kernel_audit)?;
         privileges::raise_descriptor_limit();
         privileges::prefer();
         // Before the first thread: all of them must block the signals that this thread waits for.
@@ -204,7 +204,11 @@ impl Running {
         loop {
             match self.signals.wait(health.tick()) {
                 Some(Signal::Stop) => return self.stop(),
+                Some(Signal::Reopen) => {
+                    self.audit.reopen();
+                }
                 Some(Signal::Reload) => {
+                    self.audit.reopen();
                     if let Some(command) = self.reload() {
                         self.become_anew(command);
                     }
@@ -230,6 +234,8 @@ impl Running {
         let others = self.server.map(Server::stop).into_iter().chain(self.textfile.map(Writer::stop));
         join(self.threads.into_iter().chain(others).collect());
         self.counters.records_dropped(self.audit.dropped());
+        self.counters.records_lost(self.audit.lost());
+        self.counters.log_rotations(self.audit.rotations());
         let sum = self.counters.to_string().trim_end().replace('\n', "; ");
         self.audit.record(self.guard.ruling().sign(Record::new(Action::Stop)).saying(sum));
         flush(self.auditor);
@@ -279,7 +285,8 @@ fn let_go_unless_told() -> Result<Sender<()>, StartError> {
 /// Opens the control socket. Without it nothing can be approved, which is no reason to guard nothing.
 fn listen(config: &Config, guard: &Arc<Guard>, audit: &Audit) -> Option<Server> {
     let own = Arc::clone(guard);
-    let server = Server::start(&config.state_dir, Arc::clone(guard) as _, move || own.adopt_this_thread());
+    let desk = Arc::clone(guard) as _;
+    let server = Server::start(&config.state_dir, desk, audit.clone(), move || own.adopt_this_thread());
     server
         .inspect_err(|error| {
             let message = format!("no control socket in {}: {error}", config.state_dir.display());
@@ -310,18 +317,20 @@ fn assemble(
         Mode::Enforce => Reply::Deny,
         Mode::Audit => Reply::Allow,
     };
+    let is_audited = config.log.kernel_audit && takes_audit(config.mode, &audit, &counters);
     let mut taken_over = 0;
     let queues = PerLane::new(|_| bounded(NOTICES));
     let groups = PerLane::try_new(|lane| {
         let changes = notification_group(&mut kept, &kept::changes(lane))?;
         let notices: Sender<Notice> = Clone::clone(&queues[lane].0);
         let mut permission_group = |name: String, number| {
-            let adopt = |group| PermissionGroup::adopt(group, if_forgotten, Arc::clone(ledger), number).ok();
+            let adopt =
+                |group| PermissionGroup::adopt(group, is_audited, if_forgotten, Arc::clone(ledger), number).ok();
             let adopted = kept.take(&name).and_then(adopt);
             taken_over += usize::from(adopted.is_some());
             let group = match adopted {
                 Some(group) => group,
-                None => new_permission_group(if_forgotten, ledger, &name, number)?,
+                None => new_permission_group(is_audited, if_forgotten, ledger, &name, number)?,
             };
             Ok::<_, StartError>(Arc::new(group))
         };
@@ -385,12 +394,14 @@ fn notification_group(kept: &mut Kept, name: &str) -> Result<NotificationGroup, 
 }
 
 fn new_permission_group(
+    is_audited: bool,
     if_forgotten: Reply,
     ledger: &Arc<Ledger>,
     name: &str,
     number: u32,
 ) -> Result<PermissionGroup, StartError> {
-    let group = PermissionGroup::new(if_forgotten, Arc::clone(ledger), number);
+    let make = if is_audited { PermissionGroup::audited } else { PermissionGroup::new };
+    let group = make(if_forgotten, Arc::clone(ledger), number);
     let group = group.map_err(|source| StartError::Kernel {
         what: "cannot make a fanotify group for permission events",
         source,
@@ -399,6 +410,20 @@ fn new_permission_group(
     })?;
     kept::keep(name, group.as_fd());
     Ok(group)
+}
+
+/// Whether this kernel takes denials into its audit records; if not, that is told, and no reason to guard nothing.
+fn takes_audit(mode: Mode, audit: &Audit, counters: &Counters) -> bool {
+    match Ledger::new().and_then(|ledger| PermissionGroup::audited(Reply::Allow, Arc::new(ledger), 0)) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            let message = "this kernel has no auditing of system calls: log.kernel_audit has no effect";
+            eprintln!("pthguard: {message}");
+            counters.failed(Failure::KernelAudit);
+            audit.record(Record::failure(Failure::KernelAudit).in_mode(mode).saying(message));
+            false
+        }
+        _ => true, // whatever else is wrong is said when the groups are made
+    }
 }
 
 /// What is guarded, in three lines.

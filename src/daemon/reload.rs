@@ -60,9 +60,12 @@ impl Running {
 
     fn load_anew(&mut self) -> Result<Option<Command>, String> {
         let config = self.options.load().map_err(|error| error.to_string())?;
-        privileges::check(config.on_violation).map_err(|error| error.to_string())?;
+        privileges::check(config.on_violation, config.log.kernel_audit).map_err(|error| error.to_string())?;
         if config.state_dir != self.config.state_dir {
             return Err("state.dir cannot change while the guard runs: stop and start it".to_owned());
+        }
+        if config.log.kernel_audit != self.config.log.kernel_audit {
+            return Err("log.kernel_audit is for groups that are made anew: stop and start the guard".to_owned());
         }
         if is_read_at_the_start(&self.config, &config) {
             if config.log != self.config.log {

@@ -41,7 +41,12 @@ pub(super) struct Asking {
     pub(super) ledger: Arc<Ledger>,
     pub(super) thread: u32,
     pub(super) if_forgotten: Reply,
+    /// Whether denials go to the kernel's audit records.
+    pub(super) is_audited: bool,
 }
+
+/// What the kernel is told of trust in subject and object: nothing.
+const UNKNOWN: u32 = 2;
 
 impl PermissionEvent {
     pub(super) fn new(of: Asking, file: OwnedFd, id: io::Result<FileId>) -> Self {
@@ -70,36 +75,57 @@ impl PermissionEvent {
 
     /// Answers, unless somebody has. Returns whether this was the answer.
     pub fn answer(&self, reply: Reply) -> bool {
-        let is_first = !self.answered.swap(true, Ordering::AcqRel);
-        if is_first {
-            // ENOENT: the opener was killed meanwhile, or the group is being closed; nobody waits any more.
-            let _ = self.write(reply, None);
-        }
-        is_first
+        self.answer_after(reply, 0, || ())
+    }
+
+    /// The same, by a rule: a denial of a group made by [`crate::fanotify::PermissionGroup::audited`] carries its number
+    /// to the kernel's audit records, 0 for none.
+    pub fn answer_by_rule(&self, reply: Reply, rule: u32) -> bool {
+        self.answer_after(reply, rule, || ())
     }
 
     /// The same, after something that must not happen unless this is the answer, while the opener still waits.
-    pub fn answer_after(&self, reply: Reply, before: impl FnOnce()) -> bool {
+    pub fn answer_after(&self, reply: Reply, rule: u32, before: impl FnOnce()) -> bool {
         let is_first = !self.answered.swap(true, Ordering::AcqRel);
         if is_first {
             before();
-            let _ = self.write(reply, None); // as in `answer`
+            // ENOENT: the opener was killed meanwhile, or the group is being closed; nobody waits any more.
+            let _ = match reply {
+                Reply::Deny if self.of.is_audited => {
+                    self.write_audited(reply, AuditRule { number: rule, subject_trust: UNKNOWN, object_trust: UNKNOWN })
+                }
+                Reply::Deny | Reply::Allow => self.write(reply, None),
+            };
         }
         is_first
     }
 
-    /// Answers with a rule for the kernel's audit records. On a kernel that does not take one (before 6.3, or a group
-    /// that was not made by [`crate::fanotify::PermissionGroup::audited`]) the answer goes without.
+    /// Answers with a rule for the kernel's audit records, whatever the group.
     pub fn answer_audited(&self, reply: Reply, rule: AuditRule) -> bool {
         let is_first = !self.answered.swap(true, Ordering::AcqRel);
-        if is_first && self.write(reply, Some(rule)) == Err(Errno::EINVAL) {
-            let _ = self.write(reply, None);
+        if is_first {
+            let _ = self.write_audited(reply, rule); // as in `answer_after`
         }
         is_first
+    }
+
+    /// On a kernel that takes no rule (before 6.3) the answer goes without; of a group that is not audited, as any other.
+    fn write_audited(&self, reply: Reply, rule: AuditRule) -> nix::Result<usize> {
+        let is_allowed = reply == Reply::Allow;
+        match self.write(reply, Some(rule)) {
+            Err(Errno::EINVAL) => match self.send(Response::without_rule(self.file.as_raw_fd(), is_allowed)) {
+                Err(Errno::EINVAL) => self.write(reply, None),
+                done => done,
+            },
+            done => done,
+        }
     }
 
     fn write(&self, reply: Reply, audit: Option<AuditRule>) -> nix::Result<usize> {
-        let response = Response::new(self.file.as_raw_fd(), reply == Reply::Allow, audit);
+        self.send(Response::new(self.file.as_raw_fd(), reply == Reply::Allow, audit))
+    }
+
+    fn send(&self, response: Response) -> nix::Result<usize> {
         let written = nix::unistd::write(self.of.group.as_fd(), response.as_bytes());
         if written != Err(Errno::EINVAL) {
             self.of.ledger.clear(self.file.as_raw_fd()); // else it is said in other words

@@ -146,6 +146,8 @@ impl Changes {
 pub struct PermissionGroup {
     fd: Arc<GroupFd>,
     tells_errors: bool,
+    /// Whether denials go to the kernel's audit records.
+    is_audited: bool,
     if_forgotten: Mutex<Reply>,
     ledger: Arc<Ledger>,
     /// Which one it is in the ledger.
@@ -197,30 +199,37 @@ impl PermissionGroup {
         Self::init(InitFlags::empty()).map(|group| Self::with(group, if_forgotten, ledger, number))
     }
 
-    /// Takes over a group that a process has left, with its marks and with those who wait.
+    /// Takes over a group that a process has left, with its marks and with those who wait. `is_audited` says that it was
+    /// made by [`PermissionGroup::audited`]; of another one answers go without a rule.
     ///
     /// # Errors
     /// It is no such group: it does not answer FIONREAD.
-    pub fn adopt(group: OwnedFd, if_forgotten: Reply, ledger: Arc<Ledger>, number: u32) -> io::Result<Self> {
+    pub fn adopt(
+        group: OwnedFd,
+        is_audited: bool,
+        if_forgotten: Reply,
+        ledger: Arc<Ledger>,
+        number: u32,
+    ) -> io::Result<Self> {
         queued_events(&group)?;
         // SAFETY: the descriptor is owned, and that of a group. On one of anything else its calls fail.
         let group = unsafe { Fanotify::from_owned_fd(group) };
         let (_, tells_errors) = Self::init(InitFlags::empty())?; // it was made on this kernel
-        Ok(Self::with((group, tells_errors), if_forgotten, ledger, number))
+        Ok(Self { is_audited, ..Self::with((group, tells_errors), if_forgotten, ledger, number) })
     }
 
-    /// Makes such a group whose answers can carry a rule for the kernel's audit records.
+    /// Makes such a group whose denials go to the kernel's audit records, with the number of their rule.
     ///
     /// # Errors
     /// As [`PermissionGroup::new`]; EPERM without CAP_AUDIT_WRITE, EINVAL on a kernel without auditing.
     pub fn audited(if_forgotten: Reply, ledger: Arc<Ledger>, number: u32) -> io::Result<Self> {
         let group = Self::init(InitFlags::from_bits_retain(libc::FAN_ENABLE_AUDIT));
-        group.map(|group| Self::with(group, if_forgotten, ledger, number))
+        group.map(|group| Self { is_audited: true, ..Self::with(group, if_forgotten, ledger, number) })
     }
 
     fn with((group, tells_errors): (Fanotify, bool), if_forgotten: Reply, ledger: Arc<Ledger>, number: u32) -> Self {
         let (fd, if_forgotten) = (Arc::new(GroupFd(group)), Mutex::new(if_forgotten));
-        PermissionGroup { fd, tells_errors, if_forgotten, ledger, number, reading: Mutex::new(()) }
+        PermissionGroup { fd, tells_errors, is_audited: false, if_forgotten, ledger, number, reading: Mutex::new(()) }
     }
 
     fn init(more: InitFlags) -> io::Result<(Fanotify, bool)> {
@@ -297,7 +306,13 @@ impl PermissionGroup {
     fn waiting(&self, file: OwnedFd, thread: u32, if_forgotten: Reply) -> PermissionEvent {
         let id = FileId::of(&file);
         self.ledger.note(self.number, file.as_raw_fd(), thread, id.as_ref().ok());
-        let of = Asking { group: Arc::clone(&self.fd), ledger: Arc::clone(&self.ledger), thread, if_forgotten };
+        let of = Asking {
+            group: Arc::clone(&self.fd),
+            ledger: Arc::clone(&self.ledger),
+            thread,
+            if_forgotten,
+            is_audited: self.is_audited,
+        };
         PermissionEvent::new(of, file, id)
     }
 

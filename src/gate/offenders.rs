@@ -40,9 +40,17 @@ impl Guard {
     }
 
     /// Answers a condemned opener, ending it first, and records that.
-    pub(super) fn end_and_deny(&self, waiting: &Waiting, process: &Pidfd, subject: &Subject, object: &Object) -> bool {
+    pub(super) fn end_and_deny(
+        &self,
+        waiting: &Waiting,
+        decision: &Decision,
+        process: &Pidfd,
+        subject: &Subject,
+        object: &Object,
+    ) -> bool {
         let mut ended = Ok(());
-        let is_answer = waiting.event.answer_after(waiting.ruling.reply(Verdict::Deny), || {
+        let (reply, rule) = (waiting.ruling.reply(Verdict::Deny), waiting.ruling.rule_number(decision));
+        let is_answer = waiting.event.answer_after(reply, rule, || {
             ended = self.end(&waiting.ruling, process, subject, object);
         });
         if let Err(error) = ended {

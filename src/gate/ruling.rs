@@ -11,7 +11,7 @@ use crate::audit::{Action, Outcome, Record};
 use crate::config::{Config, FailureTable, cannot_enforce};
 use crate::control::Peer;
 use crate::fanotify::Reply;
-use crate::model::{Access, Decision, Mode, Verdict, ViolationAction};
+use crate::model::{Access, Decision, Mode, Reason, Verdict, ViolationAction};
 use crate::policy::Policy;
 use crate::watch::Lane;
 
@@ -51,6 +51,14 @@ impl Ruling {
         match (self.mode, verdict.into()) {
             (Mode::Audit, _) | (Mode::Enforce, Verdict::Allow) => Reply::Allow,
             (Mode::Enforce, Verdict::Deny) => Reply::Deny,
+        }
+    }
+
+    /// What the kernel's audit records call the rule that decided.
+    pub(super) fn rule_number(&self, decision: &Decision) -> u32 {
+        match (decision.reason, decision.rule.as_deref()) {
+            (Reason::Rule, Some(rule)) => self.policy.number_of(rule),
+            _ => 0,
         }
     }
 

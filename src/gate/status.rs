@@ -99,7 +99,7 @@ impl Guard {
             records: Records {
                 dropped: parts.audit.dropped(),
                 queued: parts.audit.waiting(),
-                sinks: parts.audit.lost().into_iter().map(|(sink, lost)| Sink { sink, lost }).collect(),
+                sinks: parts.audit.lost_by_sink().into_iter().map(|(sink, lost)| Sink { sink, lost }).collect(),
             },
             textfile_errors: counters.textfile_failures(),
             latency: Latency::of(&ever),
@@ -198,7 +198,7 @@ fn failures(counters: &Counters, table: &FailureTable) -> Vec<Failed> {
         Failure::UnresolvedArrival => table.unresolved_arrival.as_str(),
         Failure::NoDescriptor => "deny", // by the kernel
         Failure::WatchOverflow => "rescan",
-        Failure::Mark | Failure::Quarantine | Failure::State | Failure::Kill => "told",
+        Failure::Mark | Failure::Quarantine | Failure::State | Failure::Kill | Failure::KernelAudit => "told",
     };
     let row = |(failure, count): (Failure, u64)| {
         let (word, action) = (failure.as_str().to_owned(), action(failure).to_owned());

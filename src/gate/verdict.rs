@@ -25,7 +25,17 @@ impl From<FailureAction> for Verdict {
 impl Guard {
     /// Answers an opener, unless somebody has, and notes how long it has waited. Returns whether this was the answer.
     pub(super) fn answer(&self, waiting: &Waiting, reply: Reply) -> bool {
-        let is_answer = waiting.event.answer(reply);
+        self.answer_by_rule(waiting, reply, 0)
+    }
+
+    /// The same as a decision says.
+    pub(super) fn answer_decided(&self, waiting: &Waiting, decision: &Decision) -> bool {
+        let ruling = &waiting.ruling;
+        self.answer_by_rule(waiting, ruling.reply(decision.verdict), ruling.rule_number(decision))
+    }
+
+    fn answer_by_rule(&self, waiting: &Waiting, reply: Reply, rule: u32) -> bool {
+        let is_answer = waiting.event.answer_by_rule(reply, rule);
         if is_answer {
             self.waited(waiting.received);
         }
@@ -47,7 +57,7 @@ impl Guard {
         subject: Option<Arc<Subject>>,
         describe: impl FnOnce(Record) -> Record,
     ) -> bool {
-        let is_answer = self.answer(waiting, waiting.ruling.reply(decision.verdict));
+        let is_answer = self.answer_decided(waiting, &decision);
         if is_answer {
             self.record_answer(waiting, access, decision, subject, describe);
         }
@@ -89,7 +99,8 @@ impl Guard {
             | Failure::Quarantine
             | Failure::State
             | Failure::Content
-            | Failure::Kill => table.unresolved,
+            | Failure::Kill
+            | Failure::KernelAudit => table.unresolved,
         };
         self.parts.counters.failed(failure);
         let decision = Decision { verdict: action.into(), rule: None, reason: Reason::Failure(failure) };

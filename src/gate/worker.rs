@@ -151,8 +151,8 @@ impl Guard {
         let granted = ruling.reply(decision.verdict) == Reply::Allow;
         let condemned = self.condemn(ruling, &decision, &subject, intent);
         let is_answer = match &condemned {
-            Some(process) => self.end_and_deny(waiting, process, &subject, &object),
-            None => self.answer(waiting, ruling.reply(decision.verdict)),
+            Some(process) => self.end_and_deny(waiting, &decision, process, &subject, &object),
+            None => self.answer_decided(waiting, &decision),
         };
         if is_answer {
             self.record_answer(waiting, Access::Write, decision, Some(subject), |record| {

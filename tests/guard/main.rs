@@ -20,7 +20,7 @@
 //! - `special`: devices, FIFOs, sockets, directories; `putback`: how soon an approved file is back
 //! - `storm`: denied writers as many processes
 //! - `remembered`: authors that are gone when their rename is noticed
-//! - `trail`: the audit records
+//! - `trail`: the audit records; `events`: those who follow them, and the log file's rotation
 //! - `harness`, `site`, `plant`, `packages`, `stage`, `keeper`, `sys`: what the tests are made of
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -42,11 +42,13 @@ mod attacks;
 mod commands;
 mod continuity;
 mod discovery;
+mod events;
 mod forgery;
 mod harness;
 mod held;
 mod identity;
 mod injection;
+mod journal;
 mod keeper;
 mod kinds;
 mod lanes;
