@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
 
 use nix::errno::Errno;
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::fanotify::{EventFFlags, Fanotify, InitFlags, MarkFlags, MaskFlags};
 use parking_lot::Mutex;
 
@@ -185,6 +186,24 @@ pub enum Opening {
     NotOpened(Errno),
 }
 
+/// Descriptors of permission groups have this number or a higher one, those of other groups a lower one.
+const RELEASED_FIRST: i32 = 1024;
+
+/// Sees to it that a group is the first to be released when the process is killed.
+///
+/// While somebody waits for an answer the kernel holds a mark of each kind on his way, the one on the file system included,
+/// whoever's it is (`fsnotify_prepare_user_wait`), and the group that it belongs to is not released before he has been
+/// answered. Where a process ends, its descriptors are released in one thread, the highest first (`task_work_run`, tried on
+/// 6.18). With the group that everybody waits for behind one that waits for them, neither they nor the process would
+/// ever come to an end, SIGKILL or not.
+fn released_first(group: Fanotify) -> Fanotify {
+    match fcntl(&group, FcntlArg::F_DUPFD_CLOEXEC(RELEASED_FIRST)) {
+        // SAFETY: the kernel has just made this descriptor, another one of a group, and told nobody else of it.
+        Ok(fd) => unsafe { Fanotify::from_owned_fd(OwnedFd::from_raw_fd(fd)) },
+        Err(_) => group, // no such number is allowed
+    }
+}
+
 impl PermissionGroup {
     /// Makes a group for open permission events, the one with that number in a ledger. `if_forgotten` answers an event
     /// that is dropped without an answer.
@@ -228,7 +247,7 @@ impl PermissionGroup {
     }
 
     fn with((group, tells_errors): (Fanotify, bool), if_forgotten: Reply, ledger: Arc<Ledger>, number: u32) -> Self {
-        let (fd, if_forgotten) = (Arc::new(GroupFd(group)), Mutex::new(if_forgotten));
+        let (fd, if_forgotten) = (Arc::new(GroupFd(released_first(group))), Mutex::new(if_forgotten));
         PermissionGroup { fd, tells_errors, is_audited: false, if_forgotten, ledger, number, reading: Mutex::new(()) }
     }
 
