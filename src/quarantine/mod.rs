@@ -19,7 +19,7 @@ mod place;
 mod store;
 
 pub use note::{Id, Kind, Note, Times, Why};
-pub use place::{Attributes, Content, place};
+pub use place::{Attributes, Content, copy_sparse, place};
 pub use store::{DIRECTORY, Item, Store};
 
 use std::ffi::{OsStr, OsString};

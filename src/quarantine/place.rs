@@ -70,7 +70,7 @@ pub fn place(
     let filled = match content {
         Content::Symlink(_) => dress_link(dir, &aside, &file, attributes),
         Content::Bytes(bytes) => (&file).write_all(bytes).and_then(|()| dress(&file, attributes)),
-        Content::File(source) => copy(source, &file).and_then(|_| dress(&file, attributes)),
+        Content::File(source) => copy_sparse(source, &file, u64::MAX).and_then(|_| dress(&file, attributes)),
     };
     // Nobody has it open for writing when it gets its name: whoever reads it then does not wait for that to end.
     let closed = filled.and_then(|()| reopened(&file)).inspect(|_| drop(file));
@@ -147,11 +147,15 @@ fn specs(times: Times) -> (TimeSpec, TimeSpec) {
     (TimeSpec::new(times.atime, times.atime_nsec), TimeSpec::new(times.mtime, times.mtime_nsec))
 }
 
-/// Copies what a file holds, but not its holes, so that a giant of nothing stays one. Returns its size.
-pub(super) fn copy(source: &File, target: &File) -> io::Result<u64> {
+/// Copies what a file holds, at most so many bytes, but not its holes, so that a giant of nothing stays one. Returns its size.
+///
+/// # Errors
+/// What read(2) and write(2) say; `FileTooLarge` where there is more.
+pub fn copy_sparse(source: &File, target: &File, most: u64) -> io::Result<u64> {
     let mut buffer = vec![0; 64 * 1024];
     let size = source.metadata()?.len();
     let mut at: u64 = 0;
+    let mut left = most;
     while at < size {
         let offset = i64::try_from(at).map_err(io::Error::other)?;
         at = match lseek(source, offset, Whence::SeekData) {
@@ -167,6 +171,7 @@ pub(super) fn copy(source: &File, target: &File) -> io::Result<u64> {
             if read == 0 {
                 return Err(io::Error::other("the file shrank while it was copied"));
             }
+            left = left.checked_sub(read as u64).ok_or_else(|| io::Error::from(io::ErrorKind::FileTooLarge))?;
             target.write_all_at(&buffer[..read], at)?;
             at += read as u64;
         }

@@ -35,7 +35,7 @@ use crate::approvals::{Directory, StateError, Xattrs};
 use crate::fanotify::group::fd_link;
 use crate::fanotify::{FileId, Known};
 use crate::model::Sha256;
-use crate::quarantine::{Id, Kind, Note, Store, Why, aside_name, id_of_aside, is_aside};
+use crate::quarantine::{Id, Kind, Note, Store, Why, aside_name, copy_sparse, id_of_aside, is_aside};
 
 /// The quarantine directory, for whoever takes files there.
 #[derive(Debug)]
@@ -271,7 +271,28 @@ impl Quarantine {
         if identity(Known::of(&place.dir)?) != identity(Known::of(&site.dir)?) {
             return Err(io::Error::from_raw_os_error(libc::ESTALE)); // it lies somewhere else now
         }
-        Ok(renameat2(&place.dir, aside, &self.dir, aside, RenameFlags::RENAME_NOREPLACE)?)
+        match renameat2(&place.dir, aside, &self.dir, aside, RenameFlags::RENAME_NOREPLACE) {
+            Err(Errno::EXDEV) => self.carry_in(site, aside),
+            moved => Ok(moved?),
+        }
+    }
+
+    /// The same from another mount: of another file system, or of the same one, where a service manager gives its services
+    /// a mount namespace in which each of their directories is a mount. No more is copied than the quarantine may hold: a
+    /// file with holes may grow while it is read.
+    fn carry_in(&self, site: &SiteDir, aside: &OsStr) -> io::Result<()> {
+        if !File::from(site.open(aside, OFlag::O_PATH)?).metadata()?.is_file() {
+            return Err(io::Error::from_raw_os_error(libc::EXDEV));
+        }
+        let source = File::from(site.open(aside, OFlag::O_RDONLY)?);
+        let path = self.store.path().join(aside);
+        let options = &mut OpenOptions::new();
+        let target = options.write(true).create_new(true).mode(0o600).custom_flags(libc::O_NOFOLLOW).open(&path)?;
+        let carried = copy_sparse(&source, &target, CAPACITY).and_then(|_| remove(site, aside));
+        if carried.is_err() {
+            let _ = fs::remove_file(&path);
+        }
+        carried
     }
 
     fn copy(&self, site: &SiteDir, aside: &OsStr, id: &Id) -> io::Result<Sha256> {
