@@ -12,6 +12,7 @@ mod kept;
 mod privileges;
 mod reload;
 mod signals;
+mod starting;
 mod textfile;
 
 use std::io::{self, IsTerminal};
@@ -150,6 +151,7 @@ impl Running {
         privileges::check(config.on_violation, config.log.kernel_audit)?;
         privileges::raise_descriptor_limit();
         privileges::prefer();
+        privileges::give_up_the_rest().map_err(system("cannot give up capabilities"))?;
         // Before the first thread: all of them must block the signals that this thread waits for.
         let signals = Signals::block().map_err(system("cannot block signals"))?;
         prepare_directory(&config.state_dir)?;
@@ -168,7 +170,7 @@ impl Running {
 
         guard.watch_programs();
         guard.prepare_discovery();
-        let (survey, not_guarded) = guard.guard_sites()?;
+        let (survey, not_guarded) = starting::told(&guard, || guard.guard_sites())?;
         guard.take_over(inherited);
         drop(is_in_time);
         if first_start {

@@ -1,14 +1,17 @@
-//! A tool of the distribution's, run with nothing of ours: it gets an empty environment, ends by its time limit, and what
-//! it says is bounded.
+//! A tool of the distribution's, run with nothing of ours: it gets an empty environment and no capability, ends by its time
+//! limit, and what it says is bounded.
 
 use std::io::{self, Read};
 use std::os::fd::{AsFd, AsRawFd};
 use std::process::{Child, Command, Stdio};
+use std::thread;
 use std::time::{Duration, Instant};
 
+use caps::CapSet;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::prctl::set_no_new_privs;
 
 /// What a tool may say. A package with ten thousand files says one or two megabytes.
 const MAX_OUTPUT: usize = 64 * 1024 * 1024;
@@ -25,13 +28,26 @@ pub(crate) fn output(program: &str, arguments: &[impl AsRef<std::ffi::OsStr>], u
     command.args(arguments).env_clear().current_dir("/");
     command.env("LC_ALL", "C").env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin").env("HOME", "/nonexistent");
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
-    let mut child = command.spawn().map_err(|error| at(program, &error))?;
+    let mut child = spawn(&mut command).map_err(|error| at(program, &error))?;
     let said = listen(&mut child, until);
     if said.is_err() {
         let _ = child.kill(); // fails only if it has ended
         child.wait()?;
     }
     said.map_err(|error| at(program, &error))
+}
+
+/// Starts it from a thread that has given up every capability. What root executes then has none either: it asks questions
+/// about files that everybody may read.
+fn spawn(command: &mut Command) -> io::Result<Child> {
+    let powerless = || {
+        set_no_new_privs()?;
+        for set in [CapSet::Effective, CapSet::Permitted, CapSet::Inheritable] {
+            caps::clear(None, set).map_err(io::Error::other)?;
+        }
+        command.spawn()
+    };
+    thread::scope(|scope| scope.spawn(powerless).join().unwrap_or_else(|_| Err(io::ErrorKind::Other.into())))
 }
 
 fn at(program: &str, error: &io::Error) -> io::Error {
@@ -108,6 +124,11 @@ mod tests {
         let ours = ["HOME=", "LC_ALL=C", "PATH=", "PWD=", "OLDPWD=", "SHLVL=", "_="];
         for variable in said.lines().take_while(|line| *line != "/") {
             assert!(ours.iter().any(|name| variable.starts_with(name)), "{variable}");
+        }
+        let said = String::from_utf8(shell("exec cat /proc/self/status", LONG).unwrap()).unwrap();
+        for set in ["CapInh", "CapPrm", "CapEff", "CapAmb"] {
+            let none = format!("{set}:\t0000000000000000");
+            assert!(said.lines().any(|line| line == none), "{set}: {said}");
         }
     }
 
