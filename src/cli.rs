@@ -35,6 +35,9 @@ pub enum Command {
         #[arg(long, value_enum)]
         mode: Option<ModeName>,
     },
+    /// Answer the running guard, on standard input. Started by the service manager (pthguard-mounts.socket)
+    #[command(hide = true)]
+    LendMount,
     /// Check the policy as the daemon would and print it in the order in which it is evaluated
     Check {
         /// Check this policy file instead of those under /etc/pthguard

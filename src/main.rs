@@ -8,11 +8,12 @@
 use std::io;
 use std::process::ExitCode;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Parser;
 use pthguard::cli::{Cli, Command, Common, QuarantineCommand};
 use pthguard::commands::{self, CommandError, Options, Outcome, Which};
 use pthguard::explain::{Question, Runs, Who, explain};
+use pthguard::fanotify::lend_mount;
 use pthguard::model::Verdict;
 use pthguard::scan::{self, Form};
 use pthguard::{config, daemon, doctor, replay};
@@ -30,6 +31,9 @@ fn main() -> ExitCode {
 fn carry_out(command: Command) -> Result<ExitCode> {
     match command {
         Command::Run { config, mode } => daemon::run(config.as_deref(), mode.map(Into::into))?,
+        Command::LendMount => {
+            lend_mount(&io::stdin()).map_err(|error| anyhow!("cannot lend a mount: {error}"))?;
+        }
         Command::Check { config } => config::check(config.as_deref(), &mut io::stdout().lock())?,
         Command::Scan { directories, config, json, sarif } => {
             let form = match (json, sarif) {

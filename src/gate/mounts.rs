@@ -75,9 +75,9 @@ impl Mounted {
         if let Some(dir) = known.and_then(|copy| place.open_in(&copy).ok()) {
             return Ok(dir);
         }
-        match place.copy_mount() {
-            Ok(copy) => {
-                let dir = place.open_in(&copy)?;
+        let opened = place.copy_mount().and_then(|copy| Ok((place.open_in(&copy)?, copy)));
+        match opened {
+            Ok((dir, copy)) => {
                 self.state().copies.insert(place.mount, Arc::new(copy));
                 Ok(dir)
             }

@@ -13,7 +13,7 @@ use nix::sys::stat::{Mode, fstat};
 
 use super::filesystems::Mounts;
 use crate::fanotify::group::fd_link;
-use crate::fanotify::{FileId, Known, Lookup, copy_mount, open_within};
+use crate::fanotify::{FileId, Known, Lookup, borrow_mount, copy_mount, open_within};
 
 /// Symbolic links in one path, as in path_resolution(7).
 const MAX_LINKS: usize = 40;
@@ -75,12 +75,18 @@ impl Reached {
         Ok(Reached { path: step.path.clone(), dir: step.fd.try_clone()?, mount: step.mount, step: Rc::clone(step) })
     }
 
-    /// A copy of its mount that is attached nowhere.
+    /// A copy of its mount that is attached nowhere: borrowed, where the daemon may not make one.
     ///
     /// # Errors
     /// As [`copy_mount`].
     pub fn copy_mount(&self) -> io::Result<OwnedFd> {
-        copy_mount(&self.step.mount_root().fd)
+        let root = self.step.mount_root();
+        match copy_mount(&root.fd) {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                borrow_mount(&root.path).map_err(|_| error)
+            }
+            copied => copied,
+        }
     }
 
     /// Opens the directory for reading, within a copy of its mount: what is held open so keeps nobody from unmounting.
