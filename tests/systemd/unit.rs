@@ -19,7 +19,7 @@ fn the_sandbox_scores_2_0_or_better() {
 
 #[test]
 fn every_setting_is_known_to_systemd_252() {
-    for unit in ["pthguard.service", "pthguard-failed.service"] {
+    for unit in ["pthguard.service", "pthguard-failed.service", "pthguard-mounts.socket", "pthguard-mounts@.service"] {
         let done = run(Command::new("systemd-analyze").args(["verify", "--man=no"]).arg(shipped(unit)));
         let about_settings = |line: &&str| !line.contains("/usr/sbin/pthguard is not executable");
         let complaints: Vec<_> = done.stderr.lines().filter(about_settings).collect();
