@@ -196,7 +196,7 @@ fn kills() -> usize {
 struct Attack<'a> {
     host: &'a Host,
     planters: [Opener; 2],
-    starts: Opener,
+    starts: [Opener; 3],
 }
 
 impl Attack<'_> {
@@ -210,7 +210,11 @@ impl Attack<'_> {
         let plant =
             |way| Opener::of(host, &["/usr/bin/python3", "-S", "-c", PLANT_ON, &site, Self::CANARY, Self::OVER, way]);
         let starts = format!("while [ ! -e {} ]; do /srv/venv/bin/python3 -c pass; echo started; done", Self::OVER);
-        Attack { host, planters: ["rename", "link"].map(plant), starts: Opener::of(host, &["sh", "-c", &starts]) }
+        Attack {
+            host,
+            planters: ["rename", "link"].map(plant),
+            starts: [(); 3].map(|()| Opener::of(host, &["sh", "-c", &starts])),
+        }
     }
 
     fn has_won(&self) -> bool {
@@ -221,7 +225,8 @@ impl Attack<'_> {
     fn finish(self) -> (u64, usize) {
         fs::write(self.host.path(Self::OVER), "").unwrap();
         let tries = self.planters.map(|planter| planter.finish(RESTART).1.trim().parse::<u64>().unwrap());
-        (tries.iter().sum(), self.starts.finish(RESTART).1.lines().count())
+        let starts = self.starts.map(|starts| starts.finish(RESTART).1.lines().count());
+        (tries.iter().sum(), starts.iter().sum())
     }
 }
 
