@@ -166,6 +166,18 @@ pub enum Command {
         #[command(flatten)]
         common: Common,
     },
+    /// Print what the running daemon has recorded last, and with --follow what it records from now on
+    Events {
+        /// Go on until the daemon stops, or this command is ended
+        #[arg(long, short)]
+        follow: bool,
+        /// How many of the last records
+        #[arg(long, value_name = "N", default_value_t = 20)]
+        count: u32,
+        /// What most commands can be told; of JSON a line for each record, as in the log
+        #[command(flatten)]
+        common: Common,
+    },
     /// Look at what was taken out of guarded directories, put it back, remove it
     #[command(subcommand)]
     Quarantine(QuarantineCommand),

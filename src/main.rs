@@ -93,6 +93,10 @@ fn carry_out(command: Command) -> Result<ExitCode> {
             let options = Options { config: config.as_deref(), yes, json };
             return Ok(status(commands::baseline(&directories, options)?));
         }
+        Command::Events { follow, count, common: Common { config, json } } => {
+            let options = Options { config: config.as_deref(), yes: false, json };
+            return Ok(status(commands::events(count, follow, options)?));
+        }
         Command::Quarantine(command) => return Ok(status(quarantine(command)?)),
     }
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,7 @@
 //! The way from whoever records to the sinks: a bounded queue and one thread.
 
 use std::io;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -9,27 +10,43 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::follow::{Followers, Newcomer, Wish};
 use super::health::Sink;
+use super::journal::journal_sink;
 use super::lines::Lines;
 use super::record::Record;
-use super::syslog::SyslogSink;
-use super::worker::Worker;
+use super::syslog::syslog_sink;
+use super::worker::{Inputs, Worker};
 use crate::model::JsonFormat;
 
 /// Records that may wait for the auditor. A slot is a pointer: the queue itself costs no more than 128 KiB.
 pub const QUEUE_CAPACITY: usize = 8192;
+
+/// Orders that may wait for the auditor.
+const ORDERS: usize = 16;
 
 /// Where records go.
 #[derive(Clone, Debug, Default)]
 pub struct Targets {
     /// JSON lines.
     pub json: Option<JsonTarget>,
+    /// How large a file of them may become before it is rotated; none: as large as it likes.
+    pub json_max_size: Option<u64>,
     /// Their schema.
     pub format: JsonFormat,
-    /// The socket of the syslog daemon, usually `/dev/log`.
-    pub syslog: Option<PathBuf>,
+    /// The system's log.
+    pub system: Option<SystemLog>,
     /// Text on standard error.
     pub stderr: bool,
+}
+
+/// Who keeps the system's log, with the socket that he listens at.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SystemLog {
+    /// A syslog daemon, usually `/dev/log`.
+    Syslog(PathBuf),
+    /// The journal of systemd, usually `/run/systemd/journal/socket`.
+    Journal(PathBuf),
 }
 
 /// Where JSON lines go.
@@ -48,11 +65,29 @@ impl From<PathBuf> for JsonTarget {
     }
 }
 
+/// What the auditor is asked for beside records.
+#[derive(Debug)]
+pub(super) enum Order {
+    /// Somebody looks on.
+    Follow(Newcomer),
+    /// Files are to be opened anew.
+    Reopen,
+}
+
+/// What the auditor has not written, and what it has done to its files, since it started.
+#[derive(Debug, Default)]
+pub(super) struct Totals {
+    pub(super) dropped: AtomicU64,
+    pub(super) lost: AtomicU64,
+    pub(super) rotations: AtomicU64,
+}
+
 /// The handle of whoever has something to record.
 #[derive(Clone, Debug)]
 pub struct Audit {
     queue: Option<Sender<Box<Record>>>,
-    dropped: Arc<AtomicU64>,
+    orders: Option<Sender<Order>>,
+    totals: Arc<Totals>,
 }
 
 impl Audit {
@@ -66,28 +101,34 @@ impl Audit {
         let mut sinks: Vec<Box<dyn Sink>> = Vec::new();
         match targets.json {
             Some(JsonTarget::Stdout) => sinks.push(Box::new(Lines::json_stdout(targets.format)?)),
-            Some(JsonTarget::File(path)) => sinks.push(Box::new(Lines::json_file(path, targets.format, now)?)),
+            Some(JsonTarget::File(path)) => {
+                sinks.push(Box::new(Lines::json_file(path, targets.json_max_size, targets.format, now)?))
+            }
             None => {}
         }
-        if let Some(path) = targets.syslog {
-            sinks.push(Box::new(SyslogSink::new(path, now)));
+        match targets.system {
+            Some(SystemLog::Syslog(path)) => sinks.push(Box::new(syslog_sink(path))),
+            Some(SystemLog::Journal(path)) => sinks.push(Box::new(journal_sink(path))),
+            None => {}
         }
         if targets.stderr {
             sinks.push(Box::new(Lines::text_stderr()?));
         }
-        Audit::start_with(sinks, on_thread_start)
+        Audit::start_with(sinks, Followers::new(targets.format), on_thread_start)
     }
 
     fn start_with(
         sinks: Vec<Box<dyn Sink>>,
+        followers: Followers,
         on_thread_start: impl FnOnce() + Send + 'static,
     ) -> io::Result<(Audit, Auditor)> {
         let (queue, records) = bounded(QUEUE_CAPACITY);
+        let (order, orders) = bounded(ORDERS);
         let (stop, stopped) = bounded(1);
         let (done, finished) = bounded(1);
         let (ready, started) = bounded::<()>(1);
-        let dropped = Arc::new(AtomicU64::new(0));
-        let mut worker = Worker::new(records, stopped, sinks, Arc::clone(&dropped));
+        let totals = Arc::new(Totals::default());
+        let mut worker = Worker::new(Inputs { records, orders, stopped }, sinks, followers, Arc::clone(&totals));
         thread::Builder::new().name("pth-audit".into()).spawn(move || {
             on_thread_start();
             // Nobody waits for either any more when these fail.
@@ -95,21 +136,21 @@ impl Audit {
             let _ = done.send(worker.run());
         })?;
         let _ = started.recv();
-        let audit = Audit { queue: Some(queue), dropped };
+        let audit = Audit { queue: Some(queue), orders: Some(order), totals };
         Ok((audit.clone(), Auditor { audit, stop, finished }))
     }
 
     /// A handle whose records go nowhere, for commands that do not log.
     #[must_use]
     pub fn disconnected() -> Audit {
-        Audit { queue: None, dropped: Arc::default() }
+        Audit { queue: None, orders: None, totals: Arc::default() }
     }
 
     /// A handle and what is recorded through it, for tests.
     #[must_use]
     pub fn capture() -> (Audit, Receiver<Box<Record>>) {
         let (queue, records) = bounded(QUEUE_CAPACITY);
-        (Audit { queue: Some(queue), dropped: Arc::default() }, records)
+        (Audit { queue: Some(queue), orders: None, totals: Arc::default() }, records)
     }
 
     /// Hands a record to the auditor. Never blocks: with the queue full, or the auditor gone, the record is dropped
@@ -118,14 +159,42 @@ impl Audit {
         if let Some(queue) = &self.queue
             && queue.try_send(Box::new(record)).is_err()
         {
-            self.dropped.fetch_add(1, Relaxed);
+            self.totals.dropped.fetch_add(1, Relaxed);
         }
+    }
+
+    /// Hands a connected stream over to the auditor, which writes to it what the wish says. Whether it will: with too many
+    /// before it, or the auditor gone, the stream is closed.
+    pub fn follow(&self, stream: UnixStream, wish: Wish) -> bool {
+        self.order(Order::Follow(Newcomer { stream, wish }))
+    }
+
+    /// Has the log files opened anew, before the next record is written: whoever rotates them has moved them away. Whether
+    /// the auditor has been told.
+    pub fn reopen(&self) -> bool {
+        self.order(Order::Reopen)
+    }
+
+    fn order(&self, order: Order) -> bool {
+        self.orders.as_ref().is_some_and(|orders| orders.try_send(order).is_ok())
     }
 
     /// How many records were dropped so far.
     #[must_use]
     pub fn dropped(&self) -> u64 {
-        self.dropped.load(Relaxed)
+        self.totals.dropped.load(Relaxed)
+    }
+
+    /// How many records sinks did not take so far, summed over the sinks.
+    #[must_use]
+    pub fn lost(&self) -> u64 {
+        self.totals.lost.load(Relaxed)
+    }
+
+    /// How often a log file was rotated so far.
+    #[must_use]
+    pub fn rotations(&self) -> u64 {
+        self.totals.rotations.load(Relaxed)
     }
 
     fn waiting(&self) -> u64 {
@@ -211,7 +280,7 @@ mod tests {
         let (permit, permits) = crossbeam_channel::unbounded();
         let (seen, records) = crossbeam_channel::unbounded();
         let sink = Gated { permits, seen, health: Health::new("gated".into()) };
-        let (audit, auditor) = Audit::start_with(vec![Box::new(sink)], || {}).unwrap();
+        let (audit, auditor) = Audit::start_with(vec![Box::new(sink)], Followers::new(JsonFormat::Ecs), || {}).unwrap();
         (audit, auditor, permit, records)
     }
 
@@ -302,7 +371,7 @@ mod tests {
         let path = dir.path().join("events");
         let targets = Targets {
             json: Some(path.clone().into()),
-            syslog: Some(dir.path().join("no-daemon")),
+            system: Some(SystemLog::Syslog(dir.path().join("no-daemon"))),
             ..Targets::default()
         };
         let (audit, auditor) = Audit::start(targets, || {}).unwrap();
@@ -310,6 +379,28 @@ mod tests {
         assert_eq!(auditor.finish(LONG).lost, 1);
         let text = fs::read_to_string(path).unwrap();
         assert!(text.contains("no-daemon does not take records"), "{text}");
+    }
+
+    #[test]
+    fn a_full_disk_is_told_to_who_follows_and_counted() {
+        use super::super::follow::{Form, Wish};
+        use std::io::{BufRead, BufReader};
+        let targets = Targets { json: Some(JsonTarget::File("/dev/full".into())), ..Targets::default() };
+        let (audit, auditor) = Audit::start(targets, || {}).unwrap();
+        let (stream, theirs) = UnixStream::pair().unwrap();
+        assert!(audit.follow(stream, Wish { last: 100, follow: true, form: Form::Text }));
+        theirs.set_read_timeout(Some(LONG)).unwrap();
+        let mut lines = BufReader::new(theirs).lines().map(Result::unwrap);
+        let trouble = loop {
+            audit.record(Record::failure(Failure::State));
+            match lines.next().unwrap() {
+                line if line.contains("does not take records") => break line,
+                line => assert!(line.contains("reason=state"), "{line}"),
+            }
+        };
+        assert!(trouble.contains("/dev/full does not take records: No space left"), "{trouble}");
+        let flush = auditor.finish(LONG);
+        assert!(flush.lost > 0 && flush.lost == audit.lost(), "{flush:?}");
     }
 
     #[test]

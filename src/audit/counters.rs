@@ -25,6 +25,8 @@ pub struct Counters {
     outcomes: [[AtomicU64; ACCESSES.len()]; OUTCOMES.len()],
     failures: [AtomicU64; Failure::ALL.len()],
     records_dropped: AtomicU64,
+    records_lost: AtomicU64,
+    log_rotations: AtomicU64,
     killed: AtomicU64,
 }
 
@@ -52,6 +54,16 @@ impl Counters {
     /// Takes over how many records the audit trail has dropped so far, see [`super::Audit::dropped`].
     pub fn records_dropped(&self, total: u64) {
         self.records_dropped.store(total, Relaxed);
+    }
+
+    /// Takes over how many records a sink did not take, see [`super::Audit::lost`].
+    pub fn records_lost(&self, total: u64) {
+        self.records_lost.store(total, Relaxed);
+    }
+
+    /// Takes over how often a log file was rotated, see [`super::Audit::rotations`].
+    pub fn log_rotations(&self, total: u64) {
+        self.log_rotations.store(total, Relaxed);
     }
 
     /// Counts an offender that was ended.
@@ -101,7 +113,7 @@ impl Counters {
 }
 
 /// `allow: read=812 write=3` and so on, one line for each outcome that occurred, one for failures, one for processes that were
-/// ended, if there were any, one for drops.
+/// ended, if there were any, one for drops, and if there were any for records that sinks did not take, and rotated files.
 impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for outcome in OUTCOMES {
@@ -112,7 +124,14 @@ impl fmt::Display for Counters {
         if self.kills() > 0 {
             writeln!(f, "processes killed: {}", self.kills())?;
         }
-        write!(f, "records dropped: {}", self.records_dropped.load(Relaxed))
+        write!(f, "records dropped: {}", self.records_dropped.load(Relaxed))?;
+        for (title, count) in [("records lost", &self.records_lost), ("log rotations", &self.log_rotations)] {
+            match count.load(Relaxed) {
+                0 => {}
+                count => write!(f, "\n{title}: {count}")?,
+            }
+        }
+        Ok(())
     }
 }
 
@@ -158,5 +177,8 @@ mod tests {
             counters.to_string(),
             "allow: read=1\ndeny: write=2\nwould-deny: none\nfailures: timeout=1\nprocesses killed: 1\nrecords dropped: 5"
         );
+        counters.records_lost(2);
+        counters.log_rotations(1);
+        assert!(counters.to_string().ends_with("dropped: 5\nrecords lost: 2\nlog rotations: 1"));
     }
 }

@@ -283,6 +283,7 @@ fn classify(record: &Record) -> (Vec<&'static str>, Vec<&'static str>) {
         Action::SiteGuarded | Action::SiteLost | Action::Search | Action::Suppressed | Action::Repeated => {
             ("file", "info")
         }
+        Action::LogRotated => ("process", "info"),
         Action::Start => ("process", "start"),
         Action::Stop => ("process", "end"),
         Action::Kill => ("process", "end"),
@@ -401,7 +402,7 @@ pub(super) fn since_epoch(time: SystemTime) -> Duration {
 }
 
 /// RFC 3339, UTC, microseconds; always as long, so that lines sort as text.
-fn timestamp(time: SystemTime) -> String {
+pub(super) fn timestamp(time: SystemTime) -> String {
     let time = i128::try_from(since_epoch(time).as_nanos())
         .ok()
         .and_then(|nanos| OffsetDateTime::from_unix_timestamp_nanos(nanos).ok())

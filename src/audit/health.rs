@@ -13,6 +13,9 @@ pub(super) trait Sink: Send {
     /// Writes what can be written and counts the rest as lost. With no records, only what is owed is written.
     fn write(&mut self, records: &[Record], now: Instant);
 
+    /// Looks anew for where it writes to: somebody has moved that away.
+    fn reopen(&mut self, _now: Instant) {}
+
     /// Its state.
     fn health(&mut self) -> &mut Health;
 }
@@ -56,6 +59,10 @@ pub(super) struct Health {
     trouble: Option<String>,
     /// When trouble was last told: a sink that fails and works by turns must not fill the others.
     told: Option<Instant>,
+    /// What all sinks have to be told, this one included.
+    news: Vec<Record>,
+    complained: Option<Instant>,
+    rotations: u64,
 }
 
 impl Health {
@@ -63,7 +70,16 @@ impl Health {
     const QUIET: Duration = Duration::from_secs(60);
 
     pub(super) fn new(name: String) -> Self {
-        Health { name, lost: 0, lost_ever: 0, trouble: None, told: None }
+        Health {
+            name,
+            lost: 0,
+            lost_ever: 0,
+            trouble: None,
+            told: None,
+            news: Vec::new(),
+            complained: None,
+            rotations: 0,
+        }
     }
 
     /// Counts records that were not written.
@@ -101,9 +117,33 @@ impl Health {
         self.trouble.take().map(|trouble| Record::new(Action::Failure).saying(trouble))
     }
 
-    /// Whether a record is owed.
+    /// Notes what is wrong with a sink that still takes records; as rarely told as trouble.
+    pub(super) fn complain(&mut self, what: String, now: Instant) {
+        if self.complained.is_none_or(|last| now.saturating_duration_since(last) >= Self::QUIET) {
+            self.complained = Some(now);
+            self.news.push(Record::new(Action::Failure).saying(what));
+        }
+    }
+
+    /// Notes that a file was rotated.
+    pub(super) fn rotated(&mut self, what: String) {
+        self.rotations = self.rotations.saturating_add(1);
+        self.news.push(Record::new(Action::LogRotated).saying(what));
+    }
+
+    /// How many files were rotated.
+    pub(super) fn rotations(&self) -> u64 {
+        self.rotations
+    }
+
+    /// What all sinks have to be told, once.
+    pub(super) fn news(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.news)
+    }
+
+    /// Whether something is owed, to this sink's reader or to all.
     pub(super) fn owes(&self) -> bool {
-        self.lost > 0
+        self.lost > 0 || !self.news.is_empty()
     }
 
     /// All that was ever lost here.

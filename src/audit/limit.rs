@@ -56,6 +56,7 @@ fn burst(action: Action) -> Option<u32> {
         Action::Refused => Some(BURST),
         Action::Baseline | Action::Approval | Action::Revocation | Action::Purge => None,
         Action::Search | Action::Start | Action::Stop | Action::Repeated | Action::Suppressed => None,
+        Action::LogRotated => None,
     }
 }
 

@@ -1,7 +1,8 @@
 //! What happened, told to people and to their collectors.
 //!
 //! ```text
-//! gate, watch, daemon ─▶ Audit::record (try_send, never blocks) ─▶ pth-audit: limit ─▶ JSON lines, syslog, stderr
+//! gate, watch, daemon ─▶ Audit::record (try_send, never blocks) ─▶ pth-audit: limit ─▶ JSON lines, syslog or journal, stderr
+//! control ─▶ Audit::follow (a connected stream) ───────────────────▶      └─▶ whoever follows
 //! ```
 //!
 //! *Owns* the form of a record and everything that leaves the daemon as one. *Must not* delay a decision: a record is
@@ -12,13 +13,17 @@
 
 mod auditor;
 mod counters;
+mod datagrams;
 mod ecs;
 mod escape;
+mod follow;
 mod format;
 mod health;
 mod image;
+mod journal;
 mod limit;
 mod lines;
+mod logfile;
 mod ocsf;
 mod offenders;
 mod record;
@@ -28,10 +33,11 @@ mod syslog;
 mod text;
 mod worker;
 
-pub use auditor::{Audit, Auditor, Flush, JsonTarget, QUEUE_CAPACITY, Targets};
+pub use auditor::{Audit, Auditor, Flush, JsonTarget, QUEUE_CAPACITY, SystemLog, Targets};
 pub use counters::Counters;
 pub use ecs::json_line;
 pub use escape::{escape, escape_path, unescape};
+pub use follow::{Ending, Form, MAX_FOLLOWERS, Wish};
 pub use image::Image;
 pub use record::{Action, Outcome, Record};
 pub use text::text_line;

@@ -50,6 +50,8 @@ pub enum Action {
     SiteLost,
     /// A file system was searched for site directories.
     Search,
+    /// A log file had reached its largest size and was renamed.
+    LogRotated,
     /// The guard started.
     Start,
     /// The guard stops.
@@ -89,6 +91,7 @@ impl Action {
             Action::SiteGuarded => "site-guarded",
             Action::SiteLost => "site-lost",
             Action::Search => "search",
+            Action::LogRotated => "log-rotated",
             Action::Start => "start",
             Action::Stop => "stop",
             Action::Kill => "kill",

@@ -7,7 +7,7 @@ use std::ffi::OsStr;
 use std::fmt::Display;
 use std::os::unix::ffi::OsStrExt;
 
-use super::ecs::latency_us;
+use super::ecs::{latency_us, timestamp};
 use super::escape::{escape_briefly, quote};
 use super::record::{Action, Outcome, Record};
 use crate::model::{Access, Mode, Reason};
@@ -71,6 +71,14 @@ fn brief_id(id: &str) -> &str {
 /// The line for standard error, which has nobody else to say where it comes from.
 pub(super) fn push_stderr_line(record: &Record, out: &mut Vec<u8>) {
     out.extend_from_slice(b"pthguard: ");
+    out.extend_from_slice(text_line(record).as_bytes());
+    out.push(b'\n');
+}
+
+/// The line for somebody who follows: nobody else tells him when it was.
+pub(super) fn push_timed_line(record: &Record, out: &mut Vec<u8>) {
+    out.extend_from_slice(timestamp(record.time).as_bytes());
+    out.push(b' ');
     out.extend_from_slice(text_line(record).as_bytes());
     out.push(b'\n');
 }

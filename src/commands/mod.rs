@@ -1,4 +1,4 @@
-//! The commands that change or show the state: `approve`, `revoke`, `approvals`, `baseline`, `quarantine`.
+//! The commands that change or show the state: `approve`, `revoke`, `approvals`, `baseline`, `quarantine`; and `events`.
 //!
 //! *Owns* what a person is shown and asked. *Must not* touch the state but through a [`crate::control::Desk`], except to
 //! read the quarantine, which needs no lock. *Hands to* `main` an exit status.
@@ -11,6 +11,7 @@ mod approvals;
 mod approve;
 mod ask;
 mod baseline;
+mod events;
 mod quarantine;
 mod resolve;
 mod revoke;
@@ -22,6 +23,7 @@ use std::path::Path;
 pub use approvals::approvals;
 pub use approve::{approve, approve_everywhere};
 pub use baseline::baseline;
+pub use events::events;
 pub use quarantine::{Which, list, purge, restore, show};
 pub use revoke::{revoke, revoke_everywhere};
 pub use text::parse_age;

@@ -23,6 +23,9 @@ const MAX_BUDGET_MS: i64 = 10_000;
 /// The largest size that `max_size` may name: the content of a startup file is held in memory.
 const MAX_MAX_SIZE: u64 = 1 << 30;
 
+/// The smallest size that `log.json_max_size` may name: a smaller file would be rotated all the time.
+const MIN_JSON_MAX_SIZE: u64 = 64 << 10;
+
 const ACTIONS: [(&str, FailureAction); 2] = [("deny", FailureAction::Deny), ("allow", FailureAction::Allow)];
 
 /// What one file says. `None` is what it leaves to the files before it.
@@ -48,6 +51,7 @@ pub(super) struct Layer {
     pub(super) on_violation: Option<ViolationAction>,
     pub(super) syslog: Option<bool>,
     pub(super) json: Option<JsonTarget>,
+    pub(super) json_max_size: Option<Option<u64>>,
     pub(super) format: Option<JsonFormat>,
     pub(super) state_dir: Option<PathBuf>,
     pub(super) rules: Vec<Rule>,
@@ -187,6 +191,19 @@ impl Layer {
                 );
                 None
             }
+        });
+        self.json_max_size = raw.json_max_size.as_ref().and_then(|value| {
+            if value.get_ref().as_str() == Some("unlimited") {
+                return Some(None);
+            }
+            let size = size(value.get_ref()).filter(|size| *size >= MIN_JSON_MAX_SIZE);
+            if size.is_none() {
+                faults.add(
+                    &value.span(),
+                    "log.json_max_size must be a size of 64KiB or more, or \"unlimited\": write it like \"256MiB\"",
+                );
+            }
+            size.map(Some)
         });
         let formats = [JsonFormat::Ecs, JsonFormat::Ocsf].map(|format| (format.as_str(), format));
         self.format = word(&raw.format, "log.format", &formats, faults);

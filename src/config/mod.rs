@@ -128,6 +128,8 @@ pub struct Log {
     pub syslog: bool,
     /// As JSON lines.
     pub json: JsonTarget,
+    /// How large a file of them may become; none: as large as it likes.
+    pub json_max_size: Option<u64>,
     /// In which schema.
     pub format: JsonFormat,
 }
@@ -274,6 +276,7 @@ fn merge(mut layers: Vec<Layer>, sources: &[&Source]) -> Result<Config, Errors> 
         log: Log {
             syslog: latest(&layers, |layer| layer.syslog).ok_or_else(|| unset("log.syslog"))?,
             json: latest(&layers, |layer| layer.json.clone()).ok_or_else(|| unset("log.json"))?,
+            json_max_size: latest(&layers, |layer| layer.json_max_size).ok_or_else(|| unset("log.json_max_size"))?,
             format: latest(&layers, |layer| layer.format).ok_or_else(|| unset("log.format"))?,
         },
         state_dir: latest(&layers, |layer| layer.state_dir.clone()).ok_or_else(|| unset("state.dir"))?,

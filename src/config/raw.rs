@@ -69,6 +69,7 @@ pub(super) struct RawResponse {
 pub(super) struct RawLog {
     pub(super) syslog: Option<bool>,
     pub(super) json: Text,
+    pub(super) json_max_size: Option<Spanned<Value>>,
     pub(super) format: Text,
 }
 

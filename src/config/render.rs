@@ -60,6 +60,8 @@ impl Config {
             JsonTarget::File(path) => path.to_string_lossy(),
         };
         writeln!(out, "json = {}", quoted(&json))?;
+        let max_size = self.log.json_max_size.map_or_else(|| quoted("unlimited"), size);
+        writeln!(out, "json_max_size = {max_size}")?;
         writeln!(out, "format = {}", quoted(self.log.format.as_str()))?;
 
         writeln!(out, "\n[state]\ndir = {}", quoted(&self.state_dir.to_string_lossy()))?;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::desk::{Approved, HeldFile, Key, Name, Refusal, Restored, Revoked, Seen, Shown, Why};
+use crate::audit::Wish;
 use crate::model::Sha256;
 use crate::quarantine::Id;
 
@@ -19,15 +20,41 @@ const MAX_PAGE: usize = MAX_ANSWER / 2;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub(super) enum Request {
-    Read { path: Name },
-    Approve { shown: Shown },
-    ApproveEverywhere { name: Name, sha256: Sha256 },
-    Revoke { path: Name },
-    RevokeEverywhere { name: Name, sha256: Sha256 },
-    Approvals { after: Option<Key> },
-    Held { after: Option<Key> },
-    Restore { id: Id, to: Option<Name>, approve: Option<Sha256> },
-    Purge { ids: Vec<Id> },
+    Read {
+        path: Name,
+    },
+    Approve {
+        shown: Shown,
+    },
+    ApproveEverywhere {
+        name: Name,
+        sha256: Sha256,
+    },
+    Revoke {
+        path: Name,
+    },
+    RevokeEverywhere {
+        name: Name,
+        sha256: Sha256,
+    },
+    Approvals {
+        after: Option<Key>,
+    },
+    Held {
+        after: Option<Key>,
+    },
+    Restore {
+        id: Id,
+        to: Option<Name>,
+        approve: Option<Sha256>,
+    },
+    Purge {
+        ids: Vec<Id>,
+    },
+    /// The answer is [`Answer::Done`], and the lines of the log follow on the same connection.
+    Events {
+        wish: Wish,
+    },
 }
 
 /// What is answered.
@@ -126,6 +153,7 @@ mod tests {
             Request::Restore { id: "1-0".parse().unwrap(), to: Some(name.clone()), approve: Some(sha256) },
             Request::Purge { ids: vec!["1-0".parse().unwrap()] },
             Request::Held { after: None },
+            Request::Events { wish: Wish { last: 20, follow: true, form: crate::audit::Form::Text } },
         ] {
             let line = to_line(&asked).unwrap();
             assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
@@ -147,6 +175,8 @@ mod tests {
             r#"{"version":1,"body":{"approve":{"shown":{"path":"/x","directory":"1:00","sha256":"00"}}}}"#,
             r#"{"version":1,"body":{"read":{"path":{"hex":"0"}}}}"#,
             r#"{"version":1,"body":{"purge":{"ids":["../../etc"]}}}"#,
+            r#"{"version":1,"body":{"events":{"wish":{"last":-1,"follow":true,"form":"json"}}}}"#,
+            r#"{"version":1,"body":{"events":{"wish":{"last":1,"follow":true,"form":"xml"}}}}"#,
             r#"{"version":-1,"body":{"held":{"after":null}}}"#,
         ] {
             assert_eq!(request(text).unwrap_err().why, Why::Malformed, "{text}");

@@ -1,14 +1,28 @@
 //! The audit records of what an administrator changes, and where a command writes them.
 
+use std::env;
 use std::path::{Path, PathBuf};
 
 use super::Peer;
 use super::desk::Revoked;
-use crate::audit::{Action, JsonTarget, Record, Targets};
+use crate::audit::{Action, JsonTarget, Record, SystemLog, Targets};
 use crate::config::{self, Log};
 use crate::model::{ContentClass, Object, Sha256};
 
 const SYSLOG: &str = "/dev/log";
+const JOURNAL: &str = "/run/systemd/journal/socket";
+/// What the service manager tells those whom it starts, of which one is enough.
+const STARTED_BY_MANAGER: [&str; 3] = ["INVOCATION_ID", "JOURNAL_STREAM", "NOTIFY_SOCKET"];
+
+/// The journal, with its fields, for whom systemd has started; else the syslog daemon, which may be the journal, too.
+fn system_log() -> SystemLog {
+    let is_managed = STARTED_BY_MANAGER.iter().any(|name| env::var_os(name).is_some());
+    if is_managed && Path::new(JOURNAL).exists() {
+        SystemLog::Journal(JOURNAL.into())
+    } else {
+        SystemLog::Syslog(SYSLOG.into())
+    }
+}
 
 /// Where the daemon's records go. `stderr`: whether they are shown there, too.
 #[must_use]
@@ -18,7 +32,7 @@ pub fn targets(log: &Log, stderr: bool) -> Targets {
         config::JsonTarget::Stdout => Some(JsonTarget::Stdout),
         config::JsonTarget::File(path) => Some(JsonTarget::File(path.clone())),
     };
-    Targets { json, format: log.format, syslog: log.syslog.then(|| PathBuf::from(SYSLOG)), stderr }
+    Targets { json, json_max_size: log.json_max_size, format: log.format, system: log.syslog.then(system_log), stderr }
 }
 
 /// Where a command's go: its standard output is for what it was asked, so what would go there goes to standard error.
@@ -26,7 +40,7 @@ pub fn targets(log: &Log, stderr: bool) -> Targets {
 pub fn targets_of_command(log: &Log) -> Targets {
     let targets = targets(log, false);
     let json = targets.json.filter(|json| *json != JsonTarget::Stdout);
-    let stderr = json.is_none() && targets.syslog.is_none();
+    let stderr = json.is_none() && targets.system.is_none();
     Targets { json, stderr, ..targets }
 }
 

@@ -16,6 +16,7 @@ use super::desk::{Approved, Desk, HeldFile, Refusal, Why};
 use super::peer::Peer;
 use super::protocol::{Answer, MAX_REQUEST, Page, Request, from_line, to_line};
 use super::socket::{StateDir, read_line, write_line};
+use crate::audit::Audit;
 
 /// A request must have come, and its answer have been taken, within this time each: others wait behind it.
 const TURN: Duration = Duration::from_secs(2);
@@ -34,7 +35,8 @@ pub struct Server {
 }
 
 impl Server {
-    /// Makes the socket in the state directory, whose lock the caller holds, and starts the thread `pth-control`.
+    /// Makes the socket in the state directory, whose lock the caller holds, and starts the thread `pth-control`. Those
+    /// who want to see records are handed over to `audit`.
     /// `on_thread_start` is the first thing that the thread does, and it has returned when `start` does: the gate must
     /// know the thread before the thread opens anything.
     ///
@@ -43,6 +45,7 @@ impl Server {
     pub fn start(
         state: &Path,
         desk: Arc<dyn Desk>,
+        audit: Audit,
         on_thread_start: impl FnOnce() + Send + 'static,
     ) -> io::Result<Self> {
         let state = Arc::new(StateDir::open(state)?);
@@ -56,7 +59,7 @@ impl Server {
                 let _ = ready.send(()); // the other end waits for it
                 while !is_over.load(Ordering::SeqCst) {
                     match listener.accept() {
-                        Ok((stream, _)) => serve(&stream, &*desk),
+                        Ok((stream, _)) => serve(stream, &*desk, &audit),
                         Err(_) if is_over.load(Ordering::SeqCst) => {}
                         Err(_) => std::thread::park_timeout(BREATH),
                     }
@@ -77,11 +80,18 @@ impl Server {
     }
 }
 
-fn serve(stream: &UnixStream, desk: &dyn Desk) {
-    let Ok(peer) = Peer::of(stream) else { return };
+fn serve(stream: UnixStream, desk: &dyn Desk, audit: &Audit) {
+    let Ok(peer) = Peer::of(&stream) else { return };
+    let mut wish = None;
     let (answer, limit) = if peer.is_root() {
-        let answer = match read_line(stream, MAX_REQUEST, Instant::now() + TURN) {
-            Ok(line) => from_line(&line).and_then(|request| carry_out(request, desk, &peer)),
+        let answer = match read_line(&stream, MAX_REQUEST, Instant::now() + TURN) {
+            Ok(line) => from_line(&line).and_then(|request| match request {
+                Request::Events { wish: wished } => {
+                    wish = Some(wished);
+                    Ok(Answer::Done)
+                }
+                request => carry_out(request, desk, &peer),
+            }),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 Err(Refusal::new(Why::Malformed, format!("control socket: the request is {error}")))
             }
@@ -94,8 +104,10 @@ fn serve(stream: &UnixStream, desk: &dyn Desk) {
         (Err(Refusal::new(Why::NotRoot, message)), BRUSH_OFF)
     };
     let line = answer.and_then(|answer| to_line(&answer)).or_else(|refusal| to_line(&Answer::Refused(refusal)));
-    if let Ok(line) = line {
-        let _ = write_line(stream, &line, Instant::now() + limit); // it has gone: what was done is done, and recorded
+    let Ok(line) = line else { return };
+    let is_answered = write_line(&stream, &line, Instant::now() + limit).is_ok(); // else it has gone: what is done is done
+    if let Some(wish) = wish.filter(|_| is_answered) {
+        audit.follow(stream, wish);
     }
 }
 
@@ -118,5 +130,6 @@ fn carry_out(request: Request, desk: &dyn Desk, by: &Peer) -> Result<Answer, Ref
             desk.purge(&ids, by)?;
             Answer::Done
         }
+        Request::Events { .. } => Answer::Done, // the stream is what is asked for
     })
 }

@@ -16,6 +16,7 @@ use super::client::Remote;
 use super::desk::{Approved, Desk, HeldFile, Name, Refusal, Restored, Revoked, Seen, Shown, Why};
 use super::socket::StateDir;
 use super::{Peer, Server};
+use crate::audit::Audit;
 use crate::model::{Origin, Sha256};
 use crate::quarantine::Id;
 
@@ -96,7 +97,7 @@ impl Stage {
         std::fs::create_dir(&state).unwrap();
         std::fs::set_permissions(&state, std::fs::Permissions::from_mode(0o700)).unwrap();
         let desk = Arc::new(Counting::default());
-        let server = Some(Server::start(&state, Arc::clone(&desk) as _, || {}).unwrap());
+        let server = Some(Server::start(&state, Arc::clone(&desk) as _, Audit::disconnected(), || {}).unwrap());
         Stage { dir, desk, server }
     }
 
@@ -187,7 +188,7 @@ fn a_stale_socket_is_replaced_and_nothing_else_is() {
     let stage = Stage::new();
     let other = tempfile::tempdir().unwrap();
     std::fs::set_permissions(other.path(), std::fs::Permissions::from_mode(0o700)).unwrap();
-    let start = || Server::start(other.path(), Arc::clone(&stage.desk) as _, || {});
+    let start = || Server::start(other.path(), Arc::clone(&stage.desk) as _, Audit::disconnected(), || {});
     let socket = other.path().join("control");
     drop(std::os::unix::net::UnixListener::bind(&socket).unwrap());
     let server = start().unwrap();
@@ -207,6 +208,6 @@ fn a_state_directory_that_others_can_change_is_refused() {
         std::os::unix::fs::chown(dir.path(), Some(owner), None).unwrap();
         let refused = StateDir::open(dir.path()).unwrap_err();
         assert_eq!(refused.kind(), std::io::ErrorKind::PermissionDenied, "{owner} {mode:o}");
-        assert!(Server::start(dir.path(), Arc::clone(&stage.desk) as _, || {}).is_err());
+        assert!(Server::start(dir.path(), Arc::clone(&stage.desk) as _, Audit::disconnected(), || {}).is_err());
     }
 }

@@ -123,7 +123,7 @@ pub fn run(config_file: Option<&Path>, mode: Option<Mode>) -> Result<(), StartEr
     let server = listen(&config, &guard, &audit);
     notify(&[NotifyState::Ready, NotifyState::Status(&format!("guarding {} site directories", survey.directories))]);
 
-    supervise(&guard, &signals);
+    supervise(&guard, &signals, &audit);
 
     notify(&[NotifyState::Stopping]);
     let threads = threads.into_iter().chain(server.map(Server::stop)).collect();
@@ -134,7 +134,8 @@ pub fn run(config_file: Option<&Path>, mode: Option<Mode>) -> Result<(), StartEr
 /// Opens the control socket. Without it nothing can be approved, which is no reason to guard nothing.
 fn listen(config: &Config, guard: &Arc<Guard>, audit: &Audit) -> Option<Server> {
     let own = Arc::clone(guard);
-    let server = Server::start(&config.state_dir, Arc::clone(guard) as _, move || own.adopt_this_thread());
+    let desk = Arc::clone(guard) as _;
+    let server = Server::start(&config.state_dir, desk, audit.clone(), move || own.adopt_this_thread());
     server
         .inspect_err(|error| {
             let message = format!("no control socket in {}: {error}", config.state_dir.display());
@@ -245,12 +246,16 @@ fn announce(config: &Config, survey: Survey, not_guarded: &[NotGuarded], first_s
 
 /// Waits for the signal to stop, and sees that the threads make progress. Takes no lock of theirs: whoever watches over
 /// them must not hang with them.
-fn supervise(guard: &Guard, signals: &Signals) {
+fn supervise(guard: &Guard, signals: &Signals, audit: &Audit) {
     let mut health = Health::new(sd_notify::watchdog_enabled());
     loop {
         match signals.wait(health.tick()) {
             Some(Signal::Stop) => return,
+            Some(Signal::Reopen) => {
+                audit.reopen();
+            }
             Some(Signal::Reload) => {
+                audit.reopen();
                 eprintln!("pthguard: SIGHUP: this version reads its policy only at the start; restart it");
             }
             None => {}
@@ -268,6 +273,8 @@ fn stop(guard: &Guard, threads: Vec<JoinHandle<()>>, audit: &Audit, auditor: Aud
         std::thread::park_timeout(Duration::from_millis(5));
     }
     counters.records_dropped(audit.dropped());
+    counters.records_lost(audit.lost());
+    counters.log_rotations(audit.rotations());
     audit.record(Record::new(Action::Stop).saying(counters.to_string().trim_end().replace('\n', "; ")));
     let flush = auditor.finish(FLUSH);
     if !flush.finished || flush.lost > 0 {

@@ -15,6 +15,8 @@ pub(super) enum Signal {
     Stop,
     /// SIGHUP.
     Reload,
+    /// SIGUSR1: log files were moved away.
+    Reopen,
 }
 
 #[derive(Debug)]
@@ -25,7 +27,7 @@ impl Signals {
     /// process when a writer comes while the lease probe of its file is under way.
     pub(super) fn block() -> io::Result<Self> {
         let mut read = SigSet::empty();
-        for signal in [signal::SIGTERM, signal::SIGINT, signal::SIGHUP] {
+        for signal in [signal::SIGTERM, signal::SIGINT, signal::SIGHUP, signal::SIGUSR1] {
             read.add(signal);
         }
         let mut blocked = read;
@@ -39,7 +41,10 @@ impl Signals {
         let mut fds = [PollFd::new(self.0.as_fd(), PollFlags::POLLIN)];
         let _ = poll(&mut fds, PollTimeout::try_from(limit).unwrap_or(PollTimeout::ZERO));
         let info = self.0.read_signal().ok().flatten()?;
-        let is_hangup = info.ssi_signo.cast_signed() == libc::SIGHUP;
-        Some(if is_hangup { Signal::Reload } else { Signal::Stop })
+        Some(match info.ssi_signo.cast_signed() {
+            libc::SIGHUP => Signal::Reload,
+            libc::SIGUSR1 => Signal::Reopen,
+            _ => Signal::Stop,
+        })
     }
 }

@@ -18,7 +18,7 @@
 //! - `special`: devices, FIFOs, sockets, directories; `putback`: how soon an approved file is back
 //! - `storm`: denied writers as many processes
 //! - `remembered`: authors that are gone when their rename is noticed
-//! - `trail`: the audit records
+//! - `trail`: the audit records; `events`: those who follow them, and the log file's rotation
 //! - `harness`, `site`, `plant`, `packages`, `stage`, `sys`: what the tests are made of
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
@@ -39,6 +39,7 @@ macro_rules! each_way {
 mod attacks;
 mod commands;
 mod discovery;
+mod events;
 mod forgery;
 mod harness;
 mod held;

@@ -54,7 +54,7 @@ pub(super) fn activity(record: &Record) -> (Class, u32) {
         Action::Stop => (Class::Lifecycle, 4),
         Action::Failure => (Class::Error, 1),
         Action::Baseline | Action::Approval | Action::Revocation | Action::Held => (Class::Base, OTHER),
-        Action::SiteGuarded | Action::SiteLost | Action::Search => (Class::Base, OTHER),
+        Action::SiteGuarded | Action::SiteLost | Action::Search | Action::LogRotated => (Class::Base, OTHER),
         Action::Refused | Action::Suppressed | Action::Repeated => (Class::Base, OTHER),
     };
     let has_all = match class {

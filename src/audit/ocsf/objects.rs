@@ -143,6 +143,7 @@ fn type_id(object: &Object, action: Action) -> u32 {
         Action::Baseline | Action::Approval | Action::Revocation | Action::Held => UNKNOWN,
         Action::Quarantine | Action::Restore | Action::Purge | Action::Kill | Action::Failure => UNKNOWN,
         Action::Refused | Action::Start | Action::Stop | Action::Repeated | Action::Suppressed => UNKNOWN,
+        Action::LogRotated => UNKNOWN,
     };
     if kind == UNKNOWN && object.sha256.is_some() { REGULAR } else { kind }
 }

@@ -105,6 +105,7 @@ fn records() -> Vec<Record> {
         Action::SiteGuarded,
         Action::SiteLost,
         Action::Search,
+        Action::LogRotated,
         Action::Start,
         Action::Stop,
         Action::Kill,

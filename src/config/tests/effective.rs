@@ -44,7 +44,7 @@ fn assert_renders_back(config: &Config) {
 fn the_effective_policy_loads_back() {
     assert_renders_back(&load_ok(&[]));
     let odd = alone(
-        "max_size = 4097\n[response]\non_violation = \"kill\"\n[log]\nsyslog = false\nformat = \"ocsf\"\njson = \"/a\\\"b\\\\\\u0007\"\n[[deny]]\nname = \"ü \\\"#\"\n\
+        "max_size = 4097\n[response]\non_violation = \"kill\"\n[log]\nsyslog = false\nformat = \"ocsf\"\njson_max_size = \"unlimited\"\njson = \"/a\\\"b\\\\\\u0007\"\n[[deny]]\nname = \"ü \\\"#\"\n\
                      uid = [0, 7]\nsites = [\"/srv/[]]*\"]\nfile = [\"ü.pth\"]\ncontainers = true\nscope = \"same-environment\"\naccess = [\"read\", \"symlink\"]\n",
     );
     assert_renders_back(&load_ok(&[&odd]));

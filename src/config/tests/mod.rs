@@ -61,7 +61,10 @@ fn later_files_win_and_extra_sites_add_up() {
     assert_eq!(config.failure.budget, Duration::from_millis(30));
     assert_eq!(config.failure.timeout, FailureAction::Allow);
     assert_eq!(config.failure.queue_full, FailureAction::Deny);
-    assert_eq!(config.log, Log { syslog: true, json: JsonTarget::Off, format: JsonFormat::Ocsf });
+    assert_eq!(
+        config.log,
+        Log { syslog: true, json: JsonTarget::Off, json_max_size: Some(256 << 20), format: JsonFormat::Ocsf }
+    );
     assert_eq!(config.sources, [BUILT_IN, "f1", "f2"]);
 }
 
@@ -184,6 +187,12 @@ fn children_follow_the_rule_that_replaces_their_parents() {
 fn sizes() {
     for (text, expected) in [("4096", 4096), ("\"512KiB\"", 512 << 10), ("\"2 MiB\"", 2 << 20), ("\"1GiB\"", 1 << 30)] {
         assert_eq!(load_ok(&[&format!("[protect]\nmax_size = {text}")]).protect.max_size, expected);
+    }
+    let max = |text: &str| load_ok(&[&format!("[log]\njson_max_size = {text}")]).log.json_max_size;
+    assert_eq!((max("65536"), max("\"1GiB\""), max("\"unlimited\"")), (Some(65536), Some(1 << 30), None));
+    for text in ["0", "65535", "\"63KiB\"", "\"\"", "\"off\"", "false"] {
+        let message = faults(&format!("[log]\njson_max_size = {text}"));
+        assert!(message.contains("log.json_max_size must be"), "{text}: {message}");
     }
     for text in ["0", "-1", "\"\"", "\"MiB\"", "\"1\"", "\"2GiB\"", "\"99999999999999999999GiB\"", "1.5", "[1]"] {
         assert!(faults(&format!("[protect]\nmax_size = {text}")).contains("f1:2: protect.max_size"), "{text}");
