@@ -122,9 +122,9 @@ fn the_guard_in_a_container_guards_the_host() {
         assert!(start.clean && start.keep && !start.canary, "an interpreter of the host");
         wait_recorded(&docker, "creation", "planted.pth");
 
-        // Subcommands see what the guard sees.
+        // Subcommands see what the guard sees, and find its state.
         let on_host = |words: &[&str]| -> Done { run(docker.command(&["exec", "guard", "/on-host"]).args(words)) };
-        let listed = on_host(&["quarantine", "list", "--config", "/run/pthguard/policy.toml"]);
+        let listed = on_host(&["quarantine", "list"]);
         assert!(listed.stdout.contains("newcomer.pth"), "{}{}", listed.stdout, listed.stderr);
 
         docker.ask(&["stop", "--time=5", "guard"]);
