@@ -5,13 +5,13 @@
 
 use std::fs::{self, File};
 use std::io;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd};
 use std::path::{Path, PathBuf};
 use std::thread::{self, JoinHandle};
 
 use nix::poll::{PollFd, PollFlags, poll};
 use pthguard::fanotify::group::Opening;
-use pthguard::fanotify::wire::{AuditRule, Info};
+use pthguard::fanotify::wire::{AuditRule, Info, Response};
 use pthguard::fanotify::{Changes, FileId, NotificationGroup, Opens, PermissionEvent, PermissionGroup, Reply};
 
 /// Milliseconds that a test waits for the kernel.
@@ -93,6 +93,28 @@ fn an_answer_with_a_rule_for_the_audit_records_is_taken() {
         let opener = gated.open(|path| File::create_new(path));
         assert!(gated.next_event().answer_audited(Reply::Deny, rule));
         assert_eq!(errno(opener.join().unwrap()), Some(libc::EPERM));
+    }
+}
+
+/// What the kernel is told of a rule is what it takes, not the answer without one that follows where it does not.
+#[test]
+fn the_kernel_takes_the_number_of_a_rule_from_an_audited_group_only() {
+    let rule = AuditRule { number: 7, subject_trust: 2, object_trust: 2 };
+    for (group, taken) in [(PermissionGroup::audited(Reply::Allow), true), (PermissionGroup::new(Reply::Allow), false)]
+    {
+        let gated = Gated::new(group);
+        let opener = gated.open(|path| File::create_new(path));
+        let event = gated.next_event();
+        let number = event.as_fd().as_raw_fd();
+        let written = [Response::new(number, false, Some(rule)), Response::without_rule(number, false)]
+            .map(|response| nix::unistd::write(&gated.group, response.as_bytes()));
+        if taken {
+            assert_eq!(written, [Ok(24), Err(nix::errno::Errno::ENOENT)], "the first was the answer");
+        } else {
+            assert_eq!(written, [Err(nix::errno::Errno::EINVAL); 2]);
+        }
+        drop(event);
+        assert_eq!(opener.join().unwrap().is_err(), taken);
     }
 }
 

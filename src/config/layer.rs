@@ -53,6 +53,7 @@ pub(super) struct Layer {
     pub(super) json: Option<JsonTarget>,
     pub(super) json_max_size: Option<Option<u64>>,
     pub(super) format: Option<JsonFormat>,
+    pub(super) kernel_audit: Option<bool>,
     pub(super) state_dir: Option<PathBuf>,
     pub(super) rules: Vec<Rule>,
 }
@@ -178,6 +179,7 @@ impl Layer {
 
     fn read_log(&mut self, raw: &RawLog, faults: &mut Faults) {
         self.syslog = raw.syslog;
+        self.kernel_audit = raw.kernel_audit;
         self.json = raw.json.as_ref().and_then(|target| match target.get_ref().as_str() {
             "" => Some(JsonTarget::Off),
             "-" => Some(JsonTarget::Stdout),

@@ -132,6 +132,8 @@ pub struct Log {
     pub json_max_size: Option<u64>,
     /// In which schema.
     pub format: JsonFormat,
+    /// Whether the kernel's audit records have the denials, too.
+    pub kernel_audit: bool,
 }
 
 /// Where JSON lines go.
@@ -278,6 +280,7 @@ fn merge(mut layers: Vec<Layer>, sources: &[&Source]) -> Result<Config, Errors> 
             json: latest(&layers, |layer| layer.json.clone()).ok_or_else(|| unset("log.json"))?,
             json_max_size: latest(&layers, |layer| layer.json_max_size).ok_or_else(|| unset("log.json_max_size"))?,
             format: latest(&layers, |layer| layer.format).ok_or_else(|| unset("log.format"))?,
+            kernel_audit: latest(&layers, |layer| layer.kernel_audit).ok_or_else(|| unset("log.kernel_audit"))?,
         },
         state_dir: latest(&layers, |layer| layer.state_dir.clone()).ok_or_else(|| unset("state.dir"))?,
         policy,

@@ -71,6 +71,7 @@ pub(super) struct RawLog {
     pub(super) json: Text,
     pub(super) json_max_size: Option<Spanned<Value>>,
     pub(super) format: Text,
+    pub(super) kernel_audit: Option<bool>,
 }
 
 #[derive(Default, Deserialize)]

@@ -63,12 +63,13 @@ impl Config {
         let max_size = self.log.json_max_size.map_or_else(|| quoted("unlimited"), size);
         writeln!(out, "json_max_size = {max_size}")?;
         writeln!(out, "format = {}", quoted(self.log.format.as_str()))?;
+        writeln!(out, "kernel_audit = {}", self.log.kernel_audit)?;
 
         writeln!(out, "\n[state]\ndir = {}", quoted(&self.state_dir.to_string_lossy()))?;
 
         writeln!(out, "\n# Rules, in the order in which they are asked; no_rule answers what none matches.")?;
-        for rule in self.policy.rules() {
-            write_rule(out, rule)?;
+        for (number, rule) in (1..).zip(self.policy.rules()) {
+            write_rule(out, number, rule)?;
         }
         for replaced in &self.overridden {
             writeln!(
@@ -83,12 +84,12 @@ impl Config {
     }
 }
 
-fn write_rule(out: &mut String, rule: &Rule) -> fmt::Result {
+fn write_rule(out: &mut String, number: u32, rule: &Rule) -> fmt::Result {
     let table = match rule.verdict {
         Verdict::Allow => "allow",
         Verdict::Deny => "deny",
     };
-    writeln!(out, "\n# {}\n[[{table}]]", rule.place.to_string().escape_debug())?;
+    writeln!(out, "\n# {number}: {}\n[[{table}]]", rule.place.to_string().escape_debug())?;
     writeln!(out, "name = {}", quoted(&rule.name))?;
     list(out, "exe", rule.exe.iter().map(Pattern::as_str))?;
     let command = rule.command.then_some("-c");

@@ -36,11 +36,13 @@ pub fn watch(config: &Config, wish: Wish, each: &mut dyn FnMut(&[u8]) -> io::Res
     let mut lines = BufReader::new(&stream);
     let mut line = Vec::new();
     read_line(&mut lines, &mut line)?;
-    match from_line(line.strip_suffix(b"\n").unwrap_or(&line))? {
-        Answer::Done => {}
-        Answer::Refused(refusal) => return Err(refusal.into()),
-        _ => return Err(Refusal::new(Why::Malformed, "control socket: the daemon answers something else").into()),
+    let answer = from_line(line.strip_suffix(b"\n").unwrap_or(&line))?;
+    if let Answer::Refused(refusal) = answer {
+        return Err(refusal.into());
     }
+    let Answer::Done = answer else {
+        return Err(Refusal::new(Why::Malformed, "control socket: the daemon answers something else").into());
+    };
     if wish.follow {
         limit(None)?; // the next record may come tomorrow
     }

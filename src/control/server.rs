@@ -85,12 +85,11 @@ fn serve(stream: UnixStream, desk: &dyn Desk, audit: &Audit) {
     let mut wish = None;
     let (answer, limit) = if peer.is_root() {
         let answer = match read_line(&stream, MAX_REQUEST, Instant::now() + TURN) {
-            Ok(line) => from_line(&line).and_then(|request| match request {
-                Request::Events { wish: wished } => {
-                    wish = Some(wished);
-                    Ok(Answer::Done)
+            Ok(line) => from_line(&line).and_then(|request| {
+                if let Request::Events { wish: wished } = &request {
+                    wish = Some(*wished);
                 }
-                request => carry_out(request, desk, &peer),
+                carry_out(request, desk, &peer)
             }),
             Err(error) if error.kind() == io::ErrorKind::InvalidData => {
                 Err(Refusal::new(Why::Malformed, format!("control socket: the request is {error}")))
@@ -130,6 +129,6 @@ fn carry_out(request: Request, desk: &dyn Desk, by: &Peer) -> Result<Answer, Ref
             desk.purge(&ids, by)?;
             Answer::Done
         }
-        Request::Events { .. } => Answer::Done, // the stream is what is asked for
+        Request::Events { .. } => Answer::Done, // what is asked for comes behind it
     })
 }

@@ -27,7 +27,7 @@ use crate::control::{self, Server};
 use crate::discovery::Scope;
 use crate::fanotify::{NotificationGroup, PermissionGroup, Reply};
 use crate::gate::{Guard, NotGuarded, Parts, Survey};
-use crate::model::Mode;
+use crate::model::{Failure, Mode};
 use crate::resolve::Resolver;
 use crate::watch::{Groups, Notice, PerLane, Quarantine, Watch};
 use health::Health;
@@ -95,7 +95,7 @@ pub fn run(config_file: Option<&Path>, mode: Option<Mode>) -> Result<(), StartEr
     if let Some(why) = config::cannot_enforce(config.mode, &config.policy) {
         return Err(StartError::OnlyReports(why));
     }
-    privileges::check(config.on_violation)?;
+    privileges::check(config.on_violation, config.log.kernel_audit)?;
     privileges::raise_descriptor_limit();
     privileges::prefer();
     // Before the first thread: all of them must block the signals that this thread waits for.
@@ -162,8 +162,10 @@ fn assemble(
         Mode::Enforce => Reply::Deny,
         Mode::Audit => Reply::Allow,
     };
+    let is_audited = config.log.kernel_audit && takes_audit(config.mode, &audit, &counters);
     let permission_group = || {
-        PermissionGroup::new(if_forgotten).map(Arc::new).map_err(|source| StartError::Kernel {
+        let make = if is_audited { PermissionGroup::audited } else { PermissionGroup::new };
+        make(if_forgotten).map(Arc::new).map_err(|source| StartError::Kernel {
             what: "cannot make a fanotify group for permission events",
             source,
             hint: "this needs CAP_SYS_ADMIN in the initial user namespace and a kernel with \
@@ -211,6 +213,20 @@ fn assemble(
         counters,
     })
     .map_err(system("cannot make an eventfd or a fanotify group (fs.fanotify.max_user_groups)"))
+}
+
+/// Whether this kernel takes denials into its audit records; if not, that is told, and no reason to guard nothing.
+fn takes_audit(mode: Mode, audit: &Audit, counters: &Counters) -> bool {
+    match PermissionGroup::audited(Reply::Allow) {
+        Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
+            let message = "this kernel has no auditing of system calls: log.kernel_audit has no effect";
+            eprintln!("pthguard: {message}");
+            counters.failed(Failure::KernelAudit);
+            audit.record(Record::failure(Failure::KernelAudit).in_mode(mode).saying(message));
+            false
+        }
+        _ => true, // whatever else is wrong is said when the groups are made
+    }
 }
 
 /// What is guarded, in three lines.

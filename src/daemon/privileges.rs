@@ -8,6 +8,9 @@ use crate::model::ViolationAction;
 /// What `response.on_violation = "kill"` needs beside these.
 const TO_KILL: (Capability, &str) = (Capability::CAP_KILL, "to end who does what no rule lets him do");
 
+/// What `log.kernel_audit` needs beside these.
+const TO_AUDIT: (Capability, &str) = (Capability::CAP_AUDIT_WRITE, "for denials in the kernel's audit records");
+
 /// Each capability with what it is needed for.
 const NEEDED: [(Capability, &str); 7] = [
     (Capability::CAP_SYS_ADMIN, "to make fanotify groups"),
@@ -31,11 +34,12 @@ const NICE: i32 = -10;
 pub struct Missing(Vec<String>);
 
 /// Whether every needed capability is there.
-pub(super) fn check(on_violation: ViolationAction) -> Result<(), Missing> {
+pub(super) fn check(on_violation: ViolationAction, kernel_audit: bool) -> Result<(), Missing> {
     let is_missing = |capability: Capability| !caps::has_cap(None, CapSet::Effective, capability).unwrap_or(false);
     let missing: Vec<String> = NEEDED
         .into_iter()
         .chain((on_violation == ViolationAction::Kill).then_some(TO_KILL))
+        .chain(kernel_audit.then_some(TO_AUDIT))
         .filter(|(capability, _)| is_missing(*capability))
         .map(|(capability, purpose)| format!("{capability} ({purpose})"))
         .collect();

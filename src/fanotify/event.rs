@@ -30,11 +30,16 @@ pub struct PermissionEvent {
     thread: u32,
     answered: AtomicBool,
     if_forgotten: Reply,
+    /// Whether denials go to the kernel's audit records.
+    is_audited: bool,
 }
 
+/// What the kernel is told of trust in subject and object: nothing.
+const UNKNOWN: u32 = 2;
+
 impl PermissionEvent {
-    pub(super) fn new(group: Arc<GroupFd>, file: OwnedFd, thread: u32, if_forgotten: Reply) -> Self {
-        PermissionEvent { group, file, thread, answered: AtomicBool::new(false), if_forgotten }
+    pub(super) fn new(group: Arc<GroupFd>, file: OwnedFd, thread: u32, if_forgotten: Reply, is_audited: bool) -> Self {
+        PermissionEvent { group, file, thread, answered: AtomicBool::new(false), if_forgotten, is_audited }
     }
 
     /// Thread id of the opener; 0 where it lives outside of the daemon's pid namespace.
@@ -51,32 +56,53 @@ impl PermissionEvent {
 
     /// Answers, unless somebody has. Returns whether this was the answer.
     pub fn answer(&self, reply: Reply) -> bool {
-        let is_first = !self.answered.swap(true, Ordering::AcqRel);
-        if is_first {
-            // ENOENT: the opener was killed meanwhile, or the group is being closed; nobody waits any more.
-            let _ = self.write(reply, None);
-        }
-        is_first
+        self.answer_after(reply, 0, || ())
+    }
+
+    /// The same, by a rule: a denial of a group made by [`crate::fanotify::PermissionGroup::audited`] carries its number
+    /// to the kernel's audit records, 0 for none.
+    pub fn answer_by_rule(&self, reply: Reply, rule: u32) -> bool {
+        self.answer_after(reply, rule, || ())
     }
 
     /// The same, after something that must not happen unless this is the answer, while the opener still waits.
-    pub fn answer_after(&self, reply: Reply, before: impl FnOnce()) -> bool {
+    pub fn answer_after(&self, reply: Reply, rule: u32, before: impl FnOnce()) -> bool {
         let is_first = !self.answered.swap(true, Ordering::AcqRel);
         if is_first {
             before();
-            let _ = self.write(reply, None); // as in `answer`
+            // ENOENT: the opener was killed meanwhile, or the group is being closed; nobody waits any more.
+            let _ = match reply {
+                Reply::Deny if self.is_audited => {
+                    self.write_audited(reply, AuditRule { number: rule, subject_trust: UNKNOWN, object_trust: UNKNOWN })
+                }
+                Reply::Deny | Reply::Allow => self.write(reply, None),
+            };
         }
         is_first
     }
 
-    /// Answers with a rule for the kernel's audit records. On a kernel that does not take one (before 6.3, or a group
-    /// that was not made by [`crate::fanotify::PermissionGroup::audited`]) the answer goes without.
+    /// Answers with a rule for the kernel's audit records, whatever the group.
     pub fn answer_audited(&self, reply: Reply, rule: AuditRule) -> bool {
         let is_first = !self.answered.swap(true, Ordering::AcqRel);
-        if is_first && self.write(reply, Some(rule)) == Err(Errno::EINVAL) {
-            let _ = self.write(reply, None);
+        if is_first {
+            let _ = self.write_audited(reply, rule); // as in `answer_after`
         }
         is_first
+    }
+
+    /// On a kernel that takes no rule (before 6.3) the answer goes without; of a group that is not audited, as any other.
+    fn write_audited(&self, reply: Reply, rule: AuditRule) -> nix::Result<usize> {
+        let without_rule = || {
+            let response = Response::without_rule(self.file.as_raw_fd(), reply == Reply::Allow);
+            nix::unistd::write(self.group.as_fd(), response.as_bytes())
+        };
+        match self.write(reply, Some(rule)) {
+            Err(Errno::EINVAL) => match without_rule() {
+                Err(Errno::EINVAL) => self.write(reply, None),
+                done => done,
+            },
+            done => done,
+        }
     }
 
     fn write(&self, reply: Reply, audit: Option<AuditRule>) -> nix::Result<usize> {

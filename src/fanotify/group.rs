@@ -146,6 +146,7 @@ impl Changes {
 pub struct PermissionGroup {
     fd: Arc<GroupFd>,
     if_forgotten: Reply,
+    is_audited: bool,
 }
 
 /// What a permission group has to tell.
@@ -170,7 +171,7 @@ impl PermissionGroup {
         Self::with(InitFlags::empty(), if_forgotten)
     }
 
-    /// Makes such a group whose answers can carry a rule for the kernel's audit records.
+    /// Makes such a group whose denials go to the kernel's audit records, with the number of their rule.
     ///
     /// # Errors
     /// As [`PermissionGroup::new`]; EPERM without CAP_AUDIT_WRITE, EINVAL on a kernel without auditing.
@@ -192,7 +193,7 @@ impl PermissionGroup {
             Err(Errno::EINVAL) => Fanotify::init(flags, event_flags)?,
             group => group?,
         };
-        Ok(PermissionGroup { fd: Arc::new(GroupFd(group)), if_forgotten })
+        Ok(PermissionGroup { fd: Arc::new(GroupFd(group)), if_forgotten, is_audited: !more.is_empty() })
     }
 
     /// Places a mark.
@@ -232,6 +233,7 @@ impl PermissionGroup {
                 file,
                 u32::try_from(event.pid).unwrap_or(0),
                 self.if_forgotten,
+                self.is_audited,
             )));
         }
         Ok(())

@@ -270,6 +270,15 @@ impl Response {
         Response { bytes, len: 24 }
     }
 
+    /// The answer to the event with descriptor number `fd`, for the kernel's audit records, on a kernel that takes no rule.
+    #[must_use]
+    pub fn without_rule(fd: i32, allow: bool) -> Self {
+        let mut response = Response::new(fd, allow, None);
+        let verdict = if allow { FAN_ALLOW } else { FAN_DENY };
+        response.bytes[4..8].copy_from_slice(&(verdict | FAN_AUDIT).to_ne_bytes());
+        response
+    }
+
     /// The bytes to write(2).
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
@@ -393,6 +402,8 @@ mod tests {
         assert_eq!(response.as_bytes()[4..8], 0x32u32.to_ne_bytes());
         assert_eq!(response.as_bytes()[8..12], [1, 0, 16, 0]);
         assert_eq!(response.as_bytes()[12..16], 9u32.to_ne_bytes());
+        let without = Response::without_rule(5, false);
+        assert_eq!(without.as_bytes(), [5u32.to_ne_bytes(), 0x12u32.to_ne_bytes()].concat());
     }
 
     proptest! {

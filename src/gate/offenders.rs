@@ -32,10 +32,17 @@ impl Guard {
     }
 
     /// Answers a condemned opener, ending it first, and records that.
-    pub(super) fn end_and_deny(&self, waiting: &Waiting, process: &Pidfd, subject: &Subject, object: &Object) -> bool {
+    pub(super) fn end_and_deny(
+        &self,
+        waiting: &Waiting,
+        decision: &Decision,
+        process: &Pidfd,
+        subject: &Subject,
+        object: &Object,
+    ) -> bool {
         let mut ended = Ok(());
-        let is_answer =
-            waiting.event.answer_after(self.reply(Verdict::Deny), || ended = self.end(process, subject, object));
+        let (reply, rule) = (self.reply(Verdict::Deny), self.rule_number(decision));
+        let is_answer = waiting.event.answer_after(reply, rule, || ended = self.end(process, subject, object));
         if let Err(error) = ended {
             self.cannot_end(subject, object, &error);
         }

@@ -30,6 +30,14 @@ impl Guard {
         }
     }
 
+    /// What the kernel's audit records call the rule that decided.
+    pub(super) fn rule_number(&self, decision: &Decision) -> u32 {
+        match (decision.reason, decision.rule.as_deref()) {
+            (Reason::Rule, Some(rule)) => self.parts.policy.number_of(rule),
+            _ => 0,
+        }
+    }
+
     pub(super) fn count(&self, access: Access, verdict: Verdict) {
         self.parts.counters.answered(access, Outcome::of(verdict, self.parts.mode));
     }
@@ -49,7 +57,7 @@ impl Guard {
         subject: Option<Arc<Subject>>,
         describe: impl FnOnce(Record) -> Record,
     ) -> bool {
-        let is_answer = waiting.event.answer(self.reply(decision.verdict));
+        let is_answer = waiting.event.answer_by_rule(self.reply(decision.verdict), self.rule_number(&decision));
         if is_answer {
             self.record_answer(waiting, access, decision, subject, describe);
         }
@@ -90,7 +98,8 @@ impl Guard {
             | Failure::Quarantine
             | Failure::State
             | Failure::Content
-            | Failure::Kill => self.parts.failure.unresolved,
+            | Failure::Kill
+            | Failure::KernelAudit => self.parts.failure.unresolved,
         };
         self.parts.counters.failed(failure);
         let decision = Decision { verdict: action.into(), rule: None, reason: Reason::Failure(failure) };

@@ -149,8 +149,8 @@ impl Guard {
         let granted = self.reply(decision.verdict) == Reply::Allow;
         let condemned = self.condemn(&decision, &subject, intent);
         let is_answer = match &condemned {
-            Some(process) => self.end_and_deny(waiting, process, &subject, &object),
-            None => waiting.event.answer(self.reply(decision.verdict)),
+            Some(process) => self.end_and_deny(waiting, &decision, process, &subject, &object),
+            None => waiting.event.answer_by_rule(self.reply(decision.verdict), self.rule_number(&decision)),
         };
         if is_answer {
             self.record_answer(waiting, Access::Write, decision, Some(subject), |record| {

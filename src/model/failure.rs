@@ -27,11 +27,13 @@ pub enum Failure {
     Content,
     /// An offender that the policy wants ended could not be.
     Kill,
+    /// The kernel takes no denials into its audit records.
+    KernelAudit,
 }
 
 impl Failure {
     /// Every failure, for tables and counters.
-    pub const ALL: [Failure; 11] = [
+    pub const ALL: [Failure; 12] = [
         Failure::QueueFull,
         Failure::Timeout,
         Failure::Unresolved,
@@ -43,6 +45,7 @@ impl Failure {
         Failure::State,
         Failure::Content,
         Failure::Kill,
+        Failure::KernelAudit,
     ];
 
     /// The word used in policy files, records and counters.
@@ -60,6 +63,7 @@ impl Failure {
             Failure::State => "state",
             Failure::Content => "content",
             Failure::Kill => "kill",
+            Failure::KernelAudit => "kernel-audit",
         }
     }
 }

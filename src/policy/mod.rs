@@ -118,6 +118,13 @@ impl Policy {
         self.rules.iter().find(|known| &*known.name == rule).map_or(unnamed, |rule| rule.content)
     }
 
+    /// The number of a rule: its place among those that are asked, from 1 on, which `pthguard check` prints; 0 for none.
+    #[must_use]
+    pub fn number_of(&self, rule: &str) -> u32 {
+        let place = self.rules.iter().position(|known| &*known.name == rule);
+        place.and_then(|place| u32::try_from(place + 1).ok()).unwrap_or(0)
+    }
+
     /// Whether some rule asks what started a process.
     #[must_use]
     pub fn asks_for_parents(&self) -> bool {

@@ -2,11 +2,13 @@
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 
+use pthguard::fanotify::wire::Response;
 use serde_json::Value;
 
 use crate::harness::{Config, SOON, field};
@@ -156,4 +158,101 @@ fn only_root_looks_on() {
     let done = run(command.args(["events", "--config"]).arg(file).uid(65534).gid(65534));
     assert_eq!((done.status.code(), done.stdout.as_str()), (Some(2), ""));
     assert!(done.stderr.contains("this needs root"), "{}", done.stderr);
+}
+
+/// The guard's files under a name, the predecessor first, each record parsed.
+fn logged(place: &Place) -> [Vec<Value>; 2] {
+    ["events.ndjson.1", "events.ndjson"].map(|name| {
+        let text = fs::read_to_string(place.path().join(name)).unwrap_or_default();
+        assert!(text.is_empty() || text.ends_with('\n'), "{name} ends within a line");
+        text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+    })
+}
+
+/// The file never grows beyond its size, both together hold the last records without a gap, and each rotation is a record.
+#[test]
+fn a_log_that_is_full_is_rotated_and_says_so() {
+    const MAX: u64 = 64 << 10;
+    let place = Place::new();
+    // The baseline of the first start is a record for each file, which nothing limits.
+    for number in 0..600 {
+        fs::write(place.venvs[0].site.join(format!("{number:0100}.pth")), "").unwrap();
+    }
+    let guard = Config::new(&place).log("syslog = false\njson_max_size = \"64KiB\"").start();
+    guard.wait_record("", &["start"], None);
+    let follower = Follower::start(&place, "json", &["--json"]);
+    deny(&place, b"evil.pth");
+    follower.wait_line("evil.pth");
+    assert_eq!(guard.stop().0.code(), Some(0));
+    let [old, new] = logged(&place);
+    for name in ["events.ndjson.1", "events.ndjson"] {
+        let size = fs::metadata(place.path().join(name)).unwrap().len();
+        assert!(size <= MAX && size > 0, "{name}: {size}");
+    }
+    let shown: Vec<Value> = follower.shown().lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let kept: Vec<Value> = old.into_iter().chain(new).collect();
+    assert!(kept.len() > 100 && shown.ends_with(&kept), "records are missing between or in the two files");
+    let rotations = shown.iter().filter(|record| field(record, "event.action") == "log-rotated").count();
+    assert!(rotations >= 2, "{rotations}");
+    let stop = field(kept.last().unwrap(), "pthguard.message");
+    assert!(stop.contains(&format!("log rotations: {rotations}")), "{stop}");
+    assert!(!stop.contains("records lost"), "{stop}");
+}
+
+/// What logrotate does: the file is moved away, the daemon is told, and the new file is there before any record.
+#[test]
+fn a_log_that_was_moved_away_is_opened_anew_when_a_signal_asks() {
+    let place = Place::new();
+    let guard = Config::new(&place).start();
+    guard.wait_record("", &["start"], None);
+    let log = place.path().join("events.ndjson");
+    for (number, signal) in [libc::SIGUSR1, libc::SIGHUP, libc::SIGUSR1].into_iter().enumerate() {
+        let moved = place.path().join(format!("moved-{number}"));
+        fs::rename(&log, &moved).unwrap();
+        guard.signal(signal);
+        wait_for("a new log file", SOON, || log.exists().then_some(()));
+        let before = fs::read(&moved).unwrap();
+        let name = format!("evil{number}.pth");
+        deny(&place, name.as_bytes());
+        guard.wait_record("deny", &["creation"], Some(&name));
+        assert_eq!(fs::read(&moved).unwrap(), before, "the old file was written to");
+    }
+    assert_eq!(guard.stop().0.code(), Some(0));
+}
+
+/// Denials go to the kernel's audit records: the groups that can deny were made for it. What such a group is told of an
+/// opener that nobody knows is ENOENT, any other takes no such answer at all.
+#[test]
+fn denials_are_for_the_kernels_audit_records_if_that_is_asked_for() {
+    const FAN_CLASS_CONTENT: u32 = 0x4;
+    const CAP_AUDIT_WRITE: u32 = 29;
+    let place = Place::new();
+    let plain = Config::new(&place);
+    let audited = Config::new(&place).log("syslog = false\nkernel_audit = true");
+    for (config, expected) in [(&audited, libc::ENOENT), (&plain, libc::EINVAL)] {
+        let mut guard = config.start();
+        let process = sys::PidFd::open(guard.pid()).unwrap();
+        let mut groups = 0;
+        for link in fs::read_dir(format!("/proc/{}/fdinfo", guard.pid())).unwrap().flatten() {
+            let text = fs::read_to_string(link.path()).unwrap_or_default();
+            let flags = text.lines().find_map(|line| line.strip_prefix("fanotify flags:")).unwrap_or("0 ");
+            if u32::from_str_radix(flags.split(' ').next().unwrap(), 16).unwrap() & FAN_CLASS_CONTENT != 0 {
+                let number = link.file_name().to_str().unwrap().parse().unwrap();
+                let group = File::from(process.descriptor(number).unwrap());
+                let answer = Response::without_rule(i32::MAX, false);
+                let refused = (&group).write(answer.as_bytes()).unwrap_err();
+                assert_eq!(refused.raw_os_error(), Some(expected), "{refused}");
+                groups += 1;
+            }
+        }
+        assert!(groups >= 4, "{groups} groups");
+        deny(&place, b"evil.pth");
+        assert!(fs::read(place.venvs[0].site.join("keep.pth")).is_ok());
+        guard.assert_alive();
+    }
+    let mut command = audited.command();
+    let Err((status, said)) = audited.try_start(sys::without_capability(&mut command, CAP_AUDIT_WRITE)) else {
+        panic!("the guard started");
+    };
+    assert!(status.code() == Some(2) && said.contains("CAP_AUDIT_WRITE"), "{status} {said}");
 }

@@ -41,6 +41,8 @@ pub(crate) struct Config {
     /// What is said of discovery.
     discover: String,
     containers: bool,
+    /// What is said of the log beside the file.
+    log: String,
 }
 
 impl Config {
@@ -61,6 +63,7 @@ impl Config {
             built_in: false,
             discover: "discover = false".to_owned(),
             containers: false,
+            log: "syslog = false".to_owned(),
         }
     }
 
@@ -82,6 +85,7 @@ impl Config {
             built_in: true,
             discover: "discover = false".to_owned(),
             containers: false,
+            log: "syslog = false".to_owned(),
         }
     }
 
@@ -96,6 +100,13 @@ impl Config {
     #[allow(dead_code, reason = "only the containers' tests have any")]
     pub(crate) fn containers(mut self) -> Config {
         self.containers = true;
+        self
+    }
+
+    /// Say this of the log, beside where the file is.
+    #[allow(dead_code, reason = "not every test binary needs it")]
+    pub(crate) fn log(mut self, keys: &str) -> Config {
+        self.log = keys.to_owned();
         self
     }
 
@@ -204,7 +215,7 @@ impl Config {
         };
         let text = format!(
             "include_default = {include_default}\nmode = {mode:?}\nno_rule = {no_rule:?}\n[protect]\n{discover}\n{sites}\ncontainers = {containers}\n\
-             [failure]\nbudget_ms = {budget}\nunresolved_arrival = {unresolved:?}\n[log]\nsyslog = false\njson = {events:?}\n[state]\ndir = {state:?}\n{rules}",
+             [failure]\nbudget_ms = {budget}\nunresolved_arrival = {unresolved:?}\n[log]\n{log}\njson = {events:?}\n[state]\ndir = {state:?}\n{rules}",
             include_default = self.include_default,
             mode = self.mode,
             no_rule = self.no_rule,
@@ -212,6 +223,7 @@ impl Config {
             containers = self.containers,
             budget = self.budget_ms,
             unresolved = self.unresolved_arrival,
+            log = self.log,
             events = self.events(),
             state = self.state,
             rules = self.rules,

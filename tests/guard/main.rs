@@ -45,6 +45,7 @@ mod harness;
 mod held;
 mod identity;
 mod injection;
+mod journal;
 mod kinds;
 mod lanes;
 mod late;

@@ -295,6 +295,13 @@ impl PidFd {
         owned(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) }).map(PidFd)
     }
 
+    /// A copy of one of the process's descriptors.
+    #[allow(dead_code, reason = "only the guard's tests have use for it")]
+    pub(crate) fn descriptor(&self, number: c_int) -> io::Result<OwnedFd> {
+        // SAFETY: pidfd_getfd takes three integers.
+        owned(unsafe { libc::syscall(libc::SYS_pidfd_getfd, self.0.as_raw_fd(), number, 0) })
+    }
+
     pub(crate) fn signal(&self, signal: c_int) {
         // SAFETY: pidfd_send_signal with a null siginfo is kill(2) on the process behind the descriptor. It fails only
         // when the process has ended, and then there is nothing left to signal.

@@ -44,7 +44,7 @@ fn assert_renders_back(config: &Config) {
 fn the_effective_policy_loads_back() {
     assert_renders_back(&load_ok(&[]));
     let odd = alone(
-        "max_size = 4097\n[response]\non_violation = \"kill\"\n[log]\nsyslog = false\nformat = \"ocsf\"\njson_max_size = \"unlimited\"\njson = \"/a\\\"b\\\\\\u0007\"\n[[deny]]\nname = \"ü \\\"#\"\n\
+        "max_size = 4097\n[response]\non_violation = \"kill\"\n[log]\nsyslog = false\nformat = \"ocsf\"\nkernel_audit = true\njson_max_size = \"unlimited\"\njson = \"/a\\\"b\\\\\\u0007\"\n[[deny]]\nname = \"ü \\\"#\"\n\
                      uid = [0, 7]\nsites = [\"/srv/[]]*\"]\nfile = [\"ü.pth\"]\ncontainers = true\nscope = \"same-environment\"\naccess = [\"read\", \"symlink\"]\n",
     );
     assert_renders_back(&load_ok(&[&odd]));
@@ -57,6 +57,20 @@ fn the_effective_policy_loads_back() {
     let replaced = load_ok(&["[[deny]]\nname = \"none\"\naccess = [\"write\", \"rename\", \"link\"]\n"]);
     assert!(replaced.render().contains("rule \"dpkg\" is replaced by rule \"none\""));
     assert_renders_back(&replaced);
+}
+
+/// The numbers that the kernel's audit records have.
+#[test]
+fn rules_are_shown_with_their_numbers() {
+    let config = load_ok(&[]);
+    let text = config.render();
+    for (number, rule) in (1..).zip(config.policy.rules()) {
+        assert_eq!(config.policy.number_of(&rule.name), number);
+        let shown = format!("\n# {number}: {}\n", rule.place);
+        let (_, behind) = text.split_once(&shown).unwrap();
+        assert_eq!(behind.lines().nth(1), Some(format!("name = {:?}", rule.name).as_str()));
+    }
+    assert_eq!(config.policy.number_of("none of them"), 0);
 }
 
 fn verdict(

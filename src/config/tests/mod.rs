@@ -63,7 +63,13 @@ fn later_files_win_and_extra_sites_add_up() {
     assert_eq!(config.failure.queue_full, FailureAction::Deny);
     assert_eq!(
         config.log,
-        Log { syslog: true, json: JsonTarget::Off, json_max_size: Some(256 << 20), format: JsonFormat::Ocsf }
+        Log {
+            syslog: true,
+            json: JsonTarget::Off,
+            json_max_size: Some(256 << 20),
+            format: JsonFormat::Ocsf,
+            kernel_audit: false
+        }
     );
     assert_eq!(config.sources, [BUILT_IN, "f1", "f2"]);
 }
