@@ -9,9 +9,13 @@ fi
 # As %selinux_modules_install, where the package brings the module and the system has a policy.
 module=/usr/share/selinux/packages/pthguard.pp
 if [ -e "$module" ] && [ -x /usr/sbin/semodule ] && [ -e /etc/selinux/config ]; then
-    semodule -n -X 200 -i "$module" || :
-    if /usr/sbin/selinuxenabled 2>/dev/null; then
-        /usr/sbin/load_policy || :
-        /usr/sbin/restorecon -R /usr/sbin/pthguard /etc/pthguard /var/lib/pthguard /var/log/pthguard 2>/dev/null || :
+    if semodule -n -X 200 -i "$module" 2>/dev/null; then
+        if /usr/sbin/selinuxenabled 2>/dev/null; then
+            /usr/sbin/load_policy || :
+            /usr/sbin/restorecon -R /usr/sbin/pthguard /usr/lib/systemd/system/pthguard.service /etc/pthguard \
+                /var/lib/pthguard /var/log/pthguard /run/pthguard 2>/dev/null || :
+        fi
+    else
+        echo "pthguard: $module does not fit this system's SELinux policy; the guard runs without a domain of its own" >&2
     fi
 fi

@@ -9,7 +9,10 @@ if [ "$1" -ge 1 ]; then
 fi
 if [ "$1" -eq 0 ]; then
     if [ -x /usr/sbin/semodule ] && [ -e /etc/selinux/config ]; then
-        semodule -n -X 200 -r pthguard >/dev/null 2>&1 && { /usr/sbin/selinuxenabled && /usr/sbin/load_policy; } || :
+        if semodule -n -X 200 -r pthguard >/dev/null 2>&1 && /usr/sbin/selinuxenabled 2>/dev/null; then
+            /usr/sbin/load_policy || :
+            /usr/sbin/restorecon -R /var/lib/pthguard /var/log/pthguard 2>/dev/null || :
+        fi
     fi
     for directory in /etc/pthguard/pthguard.d /etc/pthguard /usr/share/licenses/pthguard \
         /usr/share/doc/pthguard/examples/drop-ins /usr/share/doc/pthguard/examples /usr/share/doc/pthguard; do

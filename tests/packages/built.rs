@@ -8,10 +8,12 @@ use std::process::Command;
 use std::time::Duration;
 
 use crate::harness::{Config, Guard, SOON};
-use crate::site::{Done, run, run_for, wait_for};
+use crate::site::{Done, run_for, wait_for};
 use crate::{here, packages, root, sys};
 
 const BUILD_LIMIT: Duration = Duration::from_secs(600);
+/// The guard outlives what package managers take.
+const GUARD_LIMIT: Duration = Duration::from_secs(900);
 const POLICY: &str = "/etc/pthguard/pthguard.toml";
 const PROGRAM: &str = "/usr/sbin/pthguard";
 const SITE: &str = "/usr/lib/python3/dist-packages";
@@ -35,7 +37,8 @@ fn tool(program: impl AsRef<OsStr>) -> Command {
 }
 
 fn ask(command: &mut Command) -> Done {
-    let done = run(command);
+    // rpm's scriptlet compiles a whole SELinux policy where there is one.
+    let done = run_for(command, BUILD_LIMIT);
     done.result().unwrap_or_else(|error| panic!("{command:?}: {error}\n{}", done.stdout));
     done
 }
@@ -185,7 +188,10 @@ fn change_policy() {
 fn start() -> Guard {
     let mut command = tool(PROGRAM);
     command.arg("run");
-    let guard = Config::built_in(Path::new(LOGS), Vec::new()).state_in("/var/lib/pthguard").start_with(&mut command);
+    let guard = Config::built_in(Path::new(LOGS), Vec::new())
+        .state_in("/var/lib/pthguard")
+        .limit(GUARD_LIMIT)
+        .start_with(&mut command);
     root::assert_marks_are_private(guard.pid());
     guard
 }
