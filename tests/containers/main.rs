@@ -2,6 +2,7 @@
 //!
 //! - `docker`: Docker's unpacker and `docker cp` are writers, what runs in a container is none; containerd's unpacker
 //! - `guarded`: running containers are guarded from the host
+//! - `on_host`: the guard itself as a container
 //! - `podman`: the same for podman and buildah
 //! - `namespaces`: pid namespaces and chroots, without an engine
 //! - `engine`: a Docker engine of the test's own; `image`: what containers are made from; `rows`: their part of
@@ -21,6 +22,7 @@ mod guarded;
 mod harness;
 mod image;
 mod namespaces;
+mod on_host;
 mod podman;
 mod rows;
 #[path = "../guard/site.rs"]

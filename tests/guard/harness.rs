@@ -177,6 +177,13 @@ impl Config {
         self
     }
 
+    /// Where a guard keeps its state that has been told so by another policy file than the test's.
+    #[allow(dead_code, reason = "only installed guards have one")]
+    pub(crate) fn state_in(mut self, state: &str) -> Config {
+        self.state = PathBuf::from(state);
+        self
+    }
+
     /// Add an `[[allow]]` table that holds for every user and directory and for any content.
     pub(crate) fn allow(self, name: &str, subject: &str) -> Config {
         self.allow_content(name, subject, "\"any\"")
