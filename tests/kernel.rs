@@ -109,8 +109,7 @@ fn an_answer_with_a_rule_for_the_audit_records_is_taken() {
 #[test]
 fn the_kernel_takes_the_number_of_a_rule_from_an_audited_group_only() {
     let rule = AuditRule { number: 7, subject_trust: 2, object_trust: 2 };
-    for (group, taken) in [(PermissionGroup::audited(Reply::Allow, ledger(), 0), true), (group(Reply::Allow), false)]
-    {
+    for (group, taken) in [(PermissionGroup::audited(Reply::Allow, ledger(), 0), true), (group(Reply::Allow), false)] {
         let gated = Gated::new(group);
         let opener = gated.open(|path| File::create_new(path));
         let event = gated.next_event();

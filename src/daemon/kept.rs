@@ -73,8 +73,10 @@ pub(super) fn keep(name: &str, descriptor: BorrowedFd<'_>) {
 
 /// Nobody keeps anything any more: whoever waits goes on as soon as this process has ended.
 pub(super) fn give_up() {
-    let names = Lane::ALL.into_iter().flat_map(|lane| [gate(lane), listing(lane), changes(lane)]);
-    for name in names.chain([LEDGER, DISCOVERY, WAYS, GUARDED].map(str::to_owned)) {
+    // Those first that somebody waits for, as everywhere.
+    let gates = Lane::ALL.into_iter().flat_map(|lane| [gate(lane), listing(lane)]);
+    let others = [LEDGER, DISCOVERY, WAYS, GUARDED].map(str::to_owned);
+    for name in gates.chain(Lane::ALL.map(changes)).chain(others) {
         super::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(&name)]);
     }
 }

@@ -321,9 +321,20 @@ fn assemble(
     };
     let is_audited = config.log.kernel_audit && takes_audit(config.mode, &audit, &counters);
     let mut taken_over = 0;
+    // What nobody waits for is kept first: the last that is kept is the first that the service manager lets go (see
+    // `released_first` in `fanotify::group`).
+    let changes = PerLane::try_new(|lane| notification_group(&mut kept, &kept::changes(lane)))?;
+    let told = [notification_group(&mut kept, kept::DISCOVERY)?, notification_group(&mut kept, kept::WAYS)?];
+    let (guarded, before) = match kept.take(kept::GUARDED) {
+        Some(list) => GuardedList::adopt(list),
+        None => {
+            let list = GuardedList::new().map_err(system("cannot make a memfd"))?;
+            kept::keep(kept::GUARDED, list.descriptor().map_err(system("cannot make a memfd"))?.as_fd());
+            (list, Vec::new())
+        }
+    };
     let queues = PerLane::new(|_| bounded(NOTICES));
-    let groups = PerLane::try_new(|lane| {
-        let changes = notification_group(&mut kept, &kept::changes(lane))?;
+    let groups = changes.try_map(|lane, changes| {
         let notices: Sender<Notice> = Clone::clone(&queues[lane].0);
         let mut permission_group = |name: String, number| {
             let adopt =
@@ -341,15 +352,6 @@ fn assemble(
         let listing = permission_group(kept::listing(lane), number + 1)?;
         Ok::<_, StartError>(Groups { changes, gate, listing, notices })
     })?;
-    let told = [notification_group(&mut kept, kept::DISCOVERY)?, notification_group(&mut kept, kept::WAYS)?];
-    let (guarded, before) = match kept.take(kept::GUARDED) {
-        Some(list) => GuardedList::adopt(list),
-        None => {
-            let list = GuardedList::new().map_err(system("cannot make a memfd"))?;
-            kept::keep(kept::GUARDED, list.descriptor().map_err(system("cannot make a memfd"))?.as_fd());
-            (list, Vec::new())
-        }
-    };
     let inherited = inherited.with(taken_over, before);
     let notices = PerLane::new(|lane| queues[lane].1.clone());
     let startup = config.protect.startup_names();

@@ -26,8 +26,9 @@ const NEEDED: [(Capability, &str); 7] = [
 ];
 
 /// What is kept where it was given: some policies and some files want it.
-const WELCOME: [(Capability, &str); 3] = [
+const WELCOME: [(Capability, &str); 4] = [
     TO_KILL,
+    TO_AUDIT,
     (Capability::CAP_FSETID, "to put a replaced file back with its set-group-id bit"),
     (Capability::CAP_SETFCAP, "to put a replaced file back with its capabilities"),
 ];

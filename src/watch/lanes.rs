@@ -79,6 +79,15 @@ impl<T> PerLane<T> {
         PerLane(Lane::ALL.map(make))
     }
 
+    /// Makes something of each.
+    ///
+    /// # Errors
+    /// The first one of `make`.
+    pub fn try_map<U, E>(self, mut make: impl FnMut(Lane, T) -> Result<U, E>) -> Result<PerLane<U>, E> {
+        let PerLane([system, users, layered]) = self;
+        Ok(PerLane([make(Lane::System, system)?, make(Lane::Users, users)?, make(Lane::Layered, layered)?]))
+    }
+
     /// Those of all lanes.
     pub fn iter(&self) -> impl Iterator<Item = &T> {
         self.0.iter()
