@@ -20,6 +20,7 @@
 //! - `special`: devices, FIFOs, sockets, directories; `putback`: how soon an approved file is back
 //! - `storm`: denied writers as many processes
 //! - `remembered`: authors that are gone when their rename is noticed
+//! - `handbook`: the command lines of docs/operations.md
 //! - `trail`: the audit records; `events`: those who follow them, and the log file's rotation
 //! - `harness`, `site`, `plant`, `packages`, `stage`, `keeper`, `sys`: what the tests are made of
 
@@ -44,6 +45,7 @@ mod continuity;
 mod discovery;
 mod events;
 mod forgery;
+mod handbook;
 mod harness;
 mod held;
 mod identity;
