@@ -120,6 +120,26 @@ within 60 is_known
 say found_is_known "$(yes_or_no is_known)"
 say start_after_restart "$(start env SETUPTOOLS_USE_DISTUTILS=stdlib)"
 
+# Killed, it comes back by itself, with what systemd has kept for it.
+killed=$(systemctl show -P MainPID pthguard)
+kill -KILL "$killed"
+is_another() { [ "$(systemctl show -P MainPID pthguard)" -gt 0 ] && [ "$(systemctl show -P MainPID pthguard)" != "$killed" ]; }
+within 60 is_another
+within 120 systemctl is-active --quiet pthguard
+say start_after_kill "$(start env SETUPTOOLS_USE_DISTUTILS=stdlib)"
+say planted_after_kill "$(yes_or_no bash -c "echo '$canary' >$site/again.pth")"
+say domain_after_kill "$(tr -d '\0' <"/proc/$(systemctl show -P MainPID pthguard)/attr/current")"
+
+# What is mounted is guarded, with the label that a memory file system gives to everything. The copy of the mount that another
+# service makes for it takes longer here than the daemon waits for it.
+mkdir -p /srv/disk
+mount -t tmpfs none /srv/disk
+mkdir -p /srv/disk/lib/python3.11/site-packages
+is_guarded() { journalctl -b -u pthguard | grep -q 'site-guarded /srv/disk/'; }
+within 60 is_guarded
+say mounted_is_guarded "$(yes_or_no is_guarded)"
+say copies_of_mounts "$(journalctl -b -u 'pthguard-mounts@*' | grep -c 'Deactivated successfully')"
+
 # The search of the disks asks the interpreters at its end.
 was_asked() { dmesg | grep 'avc:  *granted' | grep -F pthguard_query_t | grep -q "$1"; }
 within 120 was_asked python3

@@ -65,7 +65,8 @@ fn furnish(base: &Path, tree: &Path, policy: &Linked, probe: &str) {
     tool(strip.arg("-o").arg(at("usr/sbin/pthguard")).arg(env!("CARGO_BIN_EXE_pthguard")), "binutils");
     write("etc/pthguard/pthguard.toml", POLICY);
     let shipped = fs::read_dir(project().join("systemd")).into_iter().flatten().flatten().map(|entry| entry.path());
-    let units: Vec<PathBuf> = shipped.filter(|path| path.extension().is_some_and(|kind| kind == "service")).collect();
+    let is_unit = |path: &PathBuf| path.extension().is_some_and(|kind| kind == "service" || kind == "socket");
+    let units: Vec<PathBuf> = shipped.filter(is_unit).collect();
     assert!(!units.is_empty(), "no unit in systemd/");
     for unit in units {
         fs::copy(&unit, at("usr/lib/systemd/system").join(unit.file_name().unwrap())).unwrap();
@@ -190,6 +191,10 @@ fn it_guards_under_an_enforcing_policy_and_not_without_watch_with_perm() {
         ("restarted", "active"),
         ("restarted_domain", "system_u:system_r:pthguard_t:s0"),
         ("start_after_restart", "GOOD PACKAGED"),
+        ("start_after_kill", "GOOD PACKAGED"),
+        ("planted_after_kill", "no"),
+        ("domain_after_kill", "system_u:system_r:pthguard_t:s0"),
+        ("mounted_is_guarded", "yes"),
         ("found_is_known", "yes"),
         ("asked_dpkg", "yes"),
         ("asked_python", "yes"),

@@ -1,10 +1,11 @@
 //! The module's sources, compiled and linked with Debian's policy in a directory of the test's own. The machine's own policy
 //! is only read.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock};
 
 use tempfile::TempDir;
 
@@ -38,6 +39,8 @@ pub(crate) fn tool(command: &mut Command, package: &str) -> String {
 /// A policy with the module in it.
 pub(crate) struct Linked {
     root: TempDir,
+    /// All that a domain may do, once asked: sesearch takes its time.
+    asked: Mutex<BTreeMap<&'static str, &'static [Allowed]>>,
 }
 
 impl Linked {
@@ -67,7 +70,7 @@ impl Linked {
         let said = tool(make.args(["-f", MAKEFILE, "NAME=default", "pthguard.pp"]).current_dir(&build), "make");
         assert!(!said.to_lowercase().contains("warning"), "{said}");
 
-        let linked = Linked { root };
+        let linked = Linked { root, asked: Mutex::default() };
         for directory in [STORE, CONFIGURATION] {
             let copy = linked.at(directory);
             fs::create_dir_all(copy.parent().unwrap()).unwrap();
@@ -95,6 +98,12 @@ impl Linked {
     pub(crate) fn search(&self, arguments: &[&str]) -> Vec<String> {
         let said = tool(Command::new("sesearch").args(arguments).arg(self.policy()), "setools");
         said.lines().map(str::trim).filter(|line| !line.is_empty()).map(str::to_owned).collect()
+    }
+
+    /// All that a domain may do, rules for attributes that it has included.
+    pub(crate) fn of(&self, domain: &'static str) -> &'static [Allowed] {
+        let mut asked = self.asked.lock().unwrap();
+        asked.entry(domain).or_insert_with(|| self.allowed(&["-s", domain]).leak())
     }
 
     /// The allow rules that sesearch finds.
