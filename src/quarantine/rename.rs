@@ -10,8 +10,12 @@ use std::os::fd::AsFd;
 /// EEXIST where the new name is taken, and what else the system says.
 pub fn rename_new(from: impl AsFd, old: &OsStr, to: impl AsFd, new: &OsStr) -> io::Result<()> {
     #[cfg(target_env = "gnu")]
-    return Ok(nix::fcntl::renameat2(from, old, to, new, nix::fcntl::RenameFlags::RENAME_NOREPLACE)?);
+    {
+        Ok(nix::fcntl::renameat2(from, old, to, new, nix::fcntl::RenameFlags::RENAME_NOREPLACE)?)
+    }
     // nix has it for glibc alone.
     #[cfg(not(target_env = "gnu"))]
-    return Ok(rustix::fs::renameat_with(from, old, to, new, rustix::fs::RenameFlags::NOREPLACE)?);
+    {
+        Ok(rustix::fs::renameat_with(from, old, to, new, rustix::fs::RenameFlags::NOREPLACE)?)
+    }
 }
