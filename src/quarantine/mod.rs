@@ -16,10 +16,12 @@
 
 mod note;
 mod place;
+mod rename;
 mod store;
 
 pub use note::{Id, Kind, Note, Times, Why};
 pub use place::{Attributes, Content, copy_sparse, place};
+pub use rename::rename_new;
 pub use store::{DIRECTORY, Item, Store};
 
 use std::ffi::{OsStr, OsString};

@@ -8,13 +8,13 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileExt, MetadataExt, fchown};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, RenameFlags, openat, renameat2};
+use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode, UtimensatFlags, fchmod, futimens, utimensat};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Gid, Uid, UnlinkatFlags, Whence, fchownat, lseek, symlinkat, unlinkat};
 
 use super::note::{Id, Times};
-use super::{aside_name, is_aside};
+use super::{aside_name, is_aside, rename_new};
 use crate::approvals::Xattrs;
 
 /// What is put there.
@@ -75,9 +75,9 @@ pub fn place(
     // Nobody has it open for writing when it gets its name: whoever reads it then does not wait for that to end.
     let closed = filled.and_then(|()| reopened(&file)).inspect(|_| drop(file));
     let placed = closed.and_then(|file| announce(&file).map(|()| file)).and_then(|file| {
-        match renameat2(dir, aside.as_os_str(), dir, name, RenameFlags::RENAME_NOREPLACE) {
-            Err(Errno::EEXIST) => Ok(None),
-            placed => placed.map(|()| Some(file)).map_err(io::Error::from),
+        match rename_new(dir, &aside, dir, name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(None),
+            placed => placed.map(|()| Some(file)),
         }
     });
     let Ok(Some(file)) = placed else {

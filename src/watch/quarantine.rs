@@ -25,8 +25,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 
-use nix::errno::Errno;
-use nix::fcntl::{OFlag, RenameFlags, readlinkat, renameat2};
+use nix::fcntl::{OFlag, readlinkat};
 use nix::unistd::{UnlinkatFlags, unlinkat};
 
 use super::sites::SiteDir;
@@ -35,7 +34,7 @@ use crate::approvals::{Directory, StateError, Xattrs};
 use crate::fanotify::group::fd_link;
 use crate::fanotify::{FileId, Known};
 use crate::model::Sha256;
-use crate::quarantine::{Id, Kind, Note, Store, Why, aside_name, copy_sparse, id_of_aside, is_aside};
+use crate::quarantine::{Id, Kind, Note, Store, Why, aside_name, copy_sparse, id_of_aside, is_aside, rename_new};
 
 /// The quarantine directory, for whoever takes files there.
 #[derive(Debug)]
@@ -245,16 +244,16 @@ impl Quarantine {
     /// Moves an entry aside and makes sure that it was the file that is meant. Another one goes back or, where the name
     /// has been taken again, to quarantine: it was replaced by then, whoever's it was.
     fn move_aside(&self, site: &SiteDir, name: &OsStr, aside: &OsStr, file: &FileId) -> io::Result<Option<OwnedFd>> {
-        match renameat2(&site.dir, name, &site.dir, aside, RenameFlags::RENAME_NOREPLACE) {
-            Err(Errno::ENOENT) => return Ok(None),
+        match rename_new(&site.dir, name, &site.dir, aside) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             moved => moved?,
         }
         let moved = site.open(aside, OFlag::O_PATH)?;
         if FileId::of(&moved)? == *file {
             return Ok(Some(moved));
         }
-        match renameat2(&site.dir, aside, &site.dir, name, RenameFlags::RENAME_NOREPLACE) {
-            Err(Errno::EEXIST) => {
+        match rename_new(&site.dir, aside, &site.dir, name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 let kept = self.take_in(site, aside);
                 kept.or_else(|_| unlinkat(&site.dir, aside, UnlinkatFlags::NoRemoveDir))?;
             }
@@ -271,9 +270,9 @@ impl Quarantine {
         if identity(Known::of(&place.dir)?) != identity(Known::of(&site.dir)?) {
             return Err(io::Error::from_raw_os_error(libc::ESTALE)); // it lies somewhere else now
         }
-        match renameat2(&place.dir, aside, &self.dir, aside, RenameFlags::RENAME_NOREPLACE) {
-            Err(Errno::EXDEV) => self.carry_in(site, aside),
-            moved => Ok(moved?),
+        match rename_new(&place.dir, aside, &self.dir, aside) {
+            Err(error) if error.raw_os_error() == Some(libc::EXDEV) => self.carry_in(site, aside),
+            moved => moved,
         }
     }
 
@@ -316,7 +315,7 @@ fn directory_of(site: &SiteDir) -> Directory {
 }
 
 fn put_back(site: &SiteDir, aside: &OsStr, name: &OsStr) -> io::Result<()> {
-    Ok(renameat2(&site.dir, aside, &site.dir, name, RenameFlags::RENAME_NOREPLACE)?)
+    rename_new(&site.dir, aside, &site.dir, name)
 }
 
 fn remove(site: &SiteDir, aside: &OsStr) -> io::Result<()> {

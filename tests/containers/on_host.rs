@@ -104,11 +104,14 @@ fn the_guard_in_a_container_guards_the_host() {
         arguments.extend([namespace.as_str(), &volumes[0], &volumes[1], "pthguard"]);
         docker.ask(&arguments);
         let state = || docker.ask(&["inspect", "--format", "{{.State.Running}} {{.State.ExitCode}}", "guard"]);
-        wait_for("the guard in the container is ready", SOON, || {
-            let said = run(&mut docker.command(&["logs", "guard"])).stderr;
-            assert!(state().starts_with("true"), "{said}");
-            said.contains("guarding ").then_some(())
-        });
+        let wait_ready = |starts: usize| {
+            wait_for("the guard in the container is ready", SOON, || {
+                let said = run(&mut docker.command(&["logs", "guard"])).stderr;
+                assert!(state().starts_with("true"), "{said}");
+                (said.matches("guarding ").count() >= starts).then_some(())
+            });
+        };
+        wait_ready(1);
 
         let venv = &place.venvs[0];
         let planted = fs::write(venv.site.join("planted.pth"), place.payload());
@@ -130,6 +133,14 @@ fn the_guard_in_a_container_guards_the_host() {
         docker.ask(&["stop", "--time=5", "guard"]);
         assert_eq!(state(), "false 0", "it ends by itself when it is asked to");
         fs::write(venv.site.join("planted.pth"), "")?;
+        fs::remove_file(venv.site.join("planted.pth"))?;
+
+        // Killed, it leaves no process behind that would still guard, though only the container's first one is told.
+        docker.ask(&["start", "guard"]);
+        wait_ready(2);
+        assert!(fs::write(venv.site.join("planted.pth"), "").is_err());
+        docker.ask(&["kill", "guard"]);
+        wait_for("nobody guards any more", SOON, || fs::write(venv.site.join("planted.pth"), "").ok());
         Ok(())
     })
     .unwrap();
