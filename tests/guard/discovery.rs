@@ -7,7 +7,7 @@ use std::fs;
 use std::io;
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -572,4 +572,24 @@ fn memory(guard: &Guard) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", guard.pid())).unwrap();
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
     line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// The group whose mark lies on the file system waits for those who wait for the guard's answer: it must not be in the way
+/// of their end, nor of the guard's.
+#[test]
+fn a_killed_guard_lets_everybody_go() {
+    on("tmpfs", |ground| {
+        let site = ground.site(&ground.open.join("env"));
+        fs::create_dir_all(&site).unwrap();
+        let keep = site.join("keep.pth");
+        fs::write(&keep, "# nothing\n").unwrap();
+        let guard = ground.config().sites(vec![site]).start();
+        guard.pause();
+        let mut opener = Command::new("cat").arg(&keep).stdout(Stdio::null()).spawn().unwrap();
+        let stat = format!("/proc/{}/stat", opener.id());
+        wait_for("the opener waits", SOON, || fs::read_to_string(&stat).unwrap().contains("(cat) D").then_some(()));
+        guard.signal(libc::SIGKILL);
+        let status = wait_for("the opener goes on", SOON, || opener.try_wait().unwrap());
+        assert!(status.success(), "{status}");
+    });
 }

@@ -38,9 +38,9 @@ const POLICY: &str = r#"
 mode = "enforce"
 [protect]
 sites = [
-    "/srv/*/lib/python3*/site-packages", "/home/*/lib/python3*/site-packages", "/opt/*/lib/python3*/site-packages",
-    "/root/*/lib/python3*/site-packages", "/mnt/*/lib/python3*/site-packages", "/tmp/*/lib/python3*/site-packages",
-    "/dev/shm/*/lib/python3*/site-packages",
+    "/srv/*/lib/python3*/site-packages", "/home/*/lib/python3*/site-packages", "/home/*/*/lib/python3*/site-packages",
+    "/opt/*/lib/python3*/site-packages", "/root/*/lib/python3*/site-packages", "/mnt/*/lib/python3*/site-packages",
+    "/tmp/*/lib/python3*/site-packages", "/dev/shm/*/lib/python3*/site-packages",
 ]
 discover_below = ["/srv", "/home", "/opt", "/root", "/mnt", "/tmp", "/dev/shm"]
 [failure]
@@ -184,12 +184,15 @@ impl Host {
         command.args(["--link-journal=no", "--console=pipe"]).arg("--directory").arg(&image.root).args(words);
         let groups: Vec<_> = cgroups.iter().map(|dir| dir.display().to_string()).collect();
         command.env("PTHGUARD_CGROUPS", groups.join(" "));
-        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit());
+        let (said, complaints) =
+            (stage.join("nspawn"), || fs::read_to_string(stage.join("nspawn")).unwrap_or_default());
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(fs::File::create(said).unwrap());
         let nspawn = sys::die_with_parent(&mut command).spawn();
         let mut nspawn = nspawn.unwrap_or_else(|error| panic!("blocked: systemd-nspawn (systemd-container): {error}"));
         let id = nspawn.id();
         let leader = wait_for("the container's PID 1", BOOT, || {
-            assert!(nspawn.try_wait().unwrap().is_none(), "blocked: systemd-nspawn cannot boot here");
+            let is_up = nspawn.try_wait().unwrap().is_none();
+            assert!(is_up, "blocked: systemd-nspawn cannot boot here: {}", complaints());
             first_process(id)
         });
         let over = kill_at_limit(PidFd::open(leader).unwrap());
