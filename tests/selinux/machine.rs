@@ -67,7 +67,7 @@ fn furnish(base: &Path, tree: &Path, policy: &Linked, probe: &str) {
     let shipped = fs::read_dir(project().join("systemd")).into_iter().flatten().flatten().map(|entry| entry.path());
     let is_unit = |path: &PathBuf| path.extension().is_some_and(|kind| kind == "service" || kind == "socket");
     let units: Vec<PathBuf> = shipped.filter(is_unit).collect();
-    assert!(!units.is_empty(), "no unit in systemd/");
+    assert!(!units.is_empty(), "blocked: no unit in systemd/");
     for unit in units {
         fs::copy(&unit, at("usr/lib/systemd/system").join(unit.file_name().unwrap())).unwrap();
     }
