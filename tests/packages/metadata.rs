@@ -28,14 +28,12 @@ fn assets(tool: &str) -> Vec<Asset> {
     let manifest = manifest();
     let assets = manifest["metadata"][tool]["assets"].as_array().unwrap();
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    let asset = |asset: &Value| match asset {
-        Value::Array(fields) => {
-            let [source, dest, mode] = fields.as_slice() else { panic!("{fields:?}") };
-            (text(source), format!("/{}", text(dest)), text(mode))
-        }
-        table => {
-            let source = table.get("source").map(text).unwrap_or_default();
-            (source, text(&table["dest"]), text(&table["mode"]))
+    let asset = |asset: &Value| match asset.as_array().map(Vec::as_slice) {
+        Some([source, dest, mode]) => (text(source), format!("/{}", text(dest)), text(mode)),
+        Some(fields) => panic!("{fields:?}"),
+        None => {
+            let source = asset.get("source").map(text).unwrap_or_default();
+            (source, text(&asset["dest"]), text(&asset["mode"]))
         }
     };
     let number = |(source, dest, mode): (String, String, String)| Asset {
