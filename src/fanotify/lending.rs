@@ -18,7 +18,7 @@ use super::mounts::{Lookup, copy_mount, open_within};
 /// Where the service manager listens for those who want a copy. Root's alone.
 const SOCKET: &str = "/run/pthguard-mounts";
 /// A copy takes a few milliseconds and a process; who waits for it holds up nobody who opens a file.
-const PATIENCE: TimeVal = TimeVal::new(2, 0);
+const PATIENCE: TimeVal = TimeVal::new(4, 0);
 /// `PATH_MAX`.
 const LONGEST: usize = 4096;
 
