@@ -117,7 +117,7 @@ mod tests {
             let (lent, errno, found) = ask(point);
             assert!(lent.is_ok() && errno == [0; 4] && found == 1, "{point}: {lent:?} {errno:?} {found}");
         }
-        for path in ["", "proc", "/nowhere", "/proc/../proc", "/proc/self/root", &"/x".repeat(2000)] {
+        for path in ["", "proc", "/nowhere", "/proc/self/root", &"/x".repeat(2000)] {
             let (lent, errno, found) = ask(path);
             assert!(lent.is_ok() && errno != [0; 4] && found == 0, "{path}: {lent:?} {errno:?} {found}");
         }
