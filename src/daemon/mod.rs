@@ -163,7 +163,7 @@ impl Running {
         let counters = Arc::new(Counters::new());
         let (guard, mut inherited) =
             assemble(&config, approvals, audit.clone(), Arc::clone(&counters), &ledger, kept, inherited)?;
-        let is_in_time = inherited.is_something().then(|| let_go_unless_told()).transpose()?;
+        let is_in_time = inherited.is_something().then(let_go_unless_told).transpose()?;
         guard.answer_unknown(&mut inherited);
         guard.adopt_this_thread();
         let threads = guard.start().map_err(system("cannot start a thread"))?;

@@ -154,6 +154,7 @@ impl Ledger {
     /// # Safety
     /// No other reference to this group's buffer may live as long as this one.
     #[allow(clippy::mut_from_ref, reason = "the caller has seen to it that it is the only one")]
+    #[allow(clippy::deref_addrof, reason = "no reference to the whole memory is made on the way")]
     pub(super) unsafe fn buffer(&self, group: u32) -> &mut [u8; BUFFER] {
         let group = group as usize % GROUPS;
         // SAFETY: within the mapping; exclusive by the caller's promise.

@@ -95,8 +95,8 @@ pub(crate) fn later_mounts_are_guarded(host: &Host) {
         }
         denied.then_some(())
     });
-    // Nor is it in the way of whoever wants to unmount it.
-    host.sh("umount /mnt/disk").unwrap();
+    // Nor is it in the way of whoever wants to unmount it, once it has looked at what has just come there.
+    wait_for("it can be unmounted", SOON, || host.sh("umount /mnt/disk").ok());
 }
 
 /// Every thread has what is needed after the start, and no way to more.
