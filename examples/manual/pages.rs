@@ -52,7 +52,14 @@ says otherwise.
 .TP
 .BR SIGTERM ", " SIGINT
 Stop.
-Whoever waits for an answer is let go at once.
+Whoever waits for an answer is let go at once, unless a service manager keeps the groups for the next guard.
+.TP
+.B SIGHUP
+Load the policy anew.
+One with faults changes nothing.
+.TP
+.B SIGUSR1
+Open the log file anew: it was moved away.
 "#;
 
 /// Every page: its file's name and its text.

@@ -45,8 +45,10 @@ use textfile::Writer;
 const NOTICES: usize = 16_384;
 /// How long the threads may take to see that it is over.
 const JOIN: Duration = Duration::from_millis(600);
-/// How long whoever waits for a guard that takes over waits at most.
+/// How long whoever waits for a guard that takes over waits while it makes no progress, and how long at most: whoever can
+/// make site directories must not decide how long others wait.
 const TAKEOVER: Duration = Duration::from_secs(20);
+const TAKEOVER_AT_MOST: Duration = Duration::from_secs(90);
 /// How long the audit trail may take to be written out.
 const FLUSH: Duration = Duration::from_millis(300);
 
@@ -163,7 +165,7 @@ impl Running {
         let counters = Arc::new(Counters::new());
         let (guard, mut inherited) =
             assemble(&config, approvals, audit.clone(), Arc::clone(&counters), &ledger, kept, inherited)?;
-        let is_in_time = inherited.is_something().then(let_go_unless_told).transpose()?;
+        let is_in_time = inherited.is_something().then(|| let_go_unless_told(&guard)).transpose()?;
         guard.answer_unknown(&mut inherited);
         guard.adopt_this_thread();
         let threads = guard.start().map_err(system("cannot start a thread"))?;
@@ -266,15 +268,22 @@ fn take_ledger(kept: &mut Kept) -> Result<(Arc<Ledger>, Inherited), StartError> 
     Ok((Arc::new(ledger), Inherited::default()))
 }
 
-/// Whoever waits for a guard that takes over waits no longer than this: ends the daemon, and with it the groups, unless
-/// what is given back is dropped before.
-fn let_go_unless_told() -> Result<Sender<()>, StartError> {
+/// Whoever waits for a guard that takes over does not wait for ever: ends the daemon, and with it the groups, when one
+/// directory after the other is guarded no more, unless what is given back is dropped before.
+fn let_go_unless_told(guard: &Arc<Guard>) -> Result<Sender<()>, StartError> {
     let (told, is_in_time) = bounded::<()>(0);
+    let guard = Arc::clone(guard);
     let watch = move || {
-        if is_in_time.recv_timeout(TAKEOVER) == Err(RecvTimeoutError::Timeout) {
+        let (begun, mut before) = (Instant::now(), 0);
+        while is_in_time.recv_timeout(TAKEOVER) == Err(RecvTimeoutError::Timeout) {
+            let guarded = guard.watch().sites.all().len();
+            if guarded > before && begun.elapsed() < TAKEOVER_AT_MOST {
+                before = guarded;
+                continue;
+            }
             eprintln!(
                 "pthguard: the directories are not known again after {} s; letting everybody go",
-                TAKEOVER.as_secs()
+                begun.elapsed().as_secs()
             );
             kept::give_up();
             std::process::abort();
