@@ -27,6 +27,8 @@
 //!   ├─ depends on the rest of the installation ──▶ awaiting: judged again when that ends
 //!   └─ beyond it ──▶ held: in place, unreadable, listed ─────────────────────────────────▶ audit
 //!
+//! ledger   who waits, in memory that outlives the process; with the groups ──▶ the next guard
+//!
 //! control  an administrator has looked: approve, revoke, restore ──▶ gate ───────────────▶ audit
 //! ```
 //!
@@ -64,7 +66,8 @@
 //! | audit | records | disks, sockets |
 //! | control | commands, one at a time | disks, packages' databases, and whoever asks for two seconds |
 //! | metrics | time to pass, where the policy names a file for monitoring | disks |
-//! | main | signals | no |
+//! | takeover | the directories of an earlier guard to be known again | no; ends the process if they are not |
+//! | main | signals; loads the policy anew | disks, while it starts or loads |
 //!
 //! Directories that only root can write and those of ordinary users have a lane each ([`watch::Lane`]): fanotify groups,
 //! queues and the threads that are there twice. What users do in theirs holds up no decision about the system's.
@@ -78,6 +81,7 @@
 //! 3. Opens by the daemon's own threads are answered by the thread that reads them, before anything else.
 //! 4. A panic aborts: with the process the kernel ends the groups and lets everybody go.
 //! 5. Every failure has a name, an action and a counter ([`model::Failure`]).
+//! 6. A decision has one policy from its beginning to its end ([`gate::Ruling`]).
 //!
 //! # Modules, in the order of the flow
 //!

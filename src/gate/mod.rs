@@ -16,6 +16,7 @@
 //! mounts ×1: the same for what was mounted
 //! deadline ×1: answers what is overdue
 //! offenders: ends who did it, where the policy says so
+//! ruling: rules and mode, exchanged at once; takeover: those who waited for an earlier guard
 //! remembered: who was at the gate, for newcomers whose author is gone
 //! ```
 //!
