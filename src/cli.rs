@@ -211,9 +211,9 @@ pub enum Command {
         /// For so long: 30s, 10m, 2h; then it goes back by itself
         #[arg(long = "for", value_name = "TIME", value_parser = parse_age)]
         limit: Option<Duration>,
-        /// Read this policy file instead of those under /etc/pthguard: it says where the state is
-        #[arg(long, value_name = "FILE")]
-        config: Option<PathBuf>,
+        /// What most commands can be told
+        #[command(flatten)]
+        common: Common,
     },
 }
 

@@ -111,8 +111,8 @@ fn carry_out(command: Command) -> Result<ExitCode> {
             return Ok(status(commands::events(count, follow, options)?));
         }
         Command::Quarantine(command) => return Ok(status(quarantine(command)?)),
-        Command::Mode { mode, limit, config } => {
-            let options = Options { config: config.as_deref(), yes: false, json: false };
+        Command::Mode { mode, limit, common: Common { config, json } } => {
+            let options = Options { config: config.as_deref(), yes: false, json };
             return Ok(status(commands::mode(mode.into(), limit, options)?));
         }
     }

@@ -28,6 +28,11 @@ pub fn mode(mode: Mode, limit: Option<Duration>, options: Options<'_>) -> Result
         (Mode::Audit | Mode::Enforce, _) => {}
     }
     with_desk(options, |desk| Ok(desk.switch_mode(mode, limit, &Peer::this_process())?))?;
+    if options.json {
+        let item = serde_json::json!({ "mode": mode.as_str(), "seconds": limit.map(|limit| limit.as_secs()) });
+        writeln!(io::stdout(), "{}", serde_json::json!({ "version": 1, "items": [item] }))?;
+        return Ok(Outcome::Fine);
+    }
     match limit {
         Some(limit) => writeln!(io::stdout(), "{} for {} s, then as before", mode.as_str(), limit.as_secs())?,
         None => writeln!(io::stdout(), "{}", mode.as_str())?,

@@ -63,13 +63,15 @@ impl Config {
         let max_size = self.log.json_max_size.map_or_else(|| quoted("unlimited"), size);
         writeln!(out, "json_max_size = {max_size}")?;
         writeln!(out, "format = {}", quoted(self.log.format.as_str()))?;
-        writeln!(out, "kernel_audit = {}", self.log.kernel_audit)?;
+        writeln!(out, "kernel_audit = {} # a reload refuses another one: stop and start", self.log.kernel_audit)?;
 
         let textfile = self.metrics.textfile.as_deref().map(|path| path.to_string_lossy()).unwrap_or_default();
         writeln!(out, "\n[metrics]\ntextfile = {}", quoted(&textfile))?;
         writeln!(out, "interval = \"{}s\"", self.metrics.interval.as_secs())?;
 
-        writeln!(out, "\n[state]\ndir = {}", quoted(&self.state_dir.to_string_lossy()))?;
+        writeln!(out, "\n[state]")?;
+        let dir = quoted(&self.state_dir.to_string_lossy());
+        writeln!(out, "dir = {dir} # a reload refuses another one: stop and start")?;
 
         writeln!(out, "\n# Rules, in the order in which they are asked; no_rule answers what none matches.")?;
         for (number, rule) in (1..).zip(self.policy.rules()) {
