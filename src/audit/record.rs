@@ -73,6 +73,41 @@ pub enum Action {
 }
 
 impl Action {
+    /// Every action.
+    #[cfg(test)]
+    pub(super) const ALL: [Action; 30] = [
+        Action::Creation,
+        Action::Modification,
+        Action::Rename,
+        Action::Link,
+        Action::Symlink,
+        Action::Special,
+        Action::Read,
+        Action::Deletion,
+        Action::Listing,
+        Action::Baseline,
+        Action::Approval,
+        Action::Revocation,
+        Action::Held,
+        Action::Quarantine,
+        Action::Restore,
+        Action::Purge,
+        Action::Refused,
+        Action::SiteGuarded,
+        Action::SiteLost,
+        Action::Search,
+        Action::LogRotated,
+        Action::Start,
+        Action::Stop,
+        Action::Takeover,
+        Action::Reload,
+        Action::Mode,
+        Action::Kill,
+        Action::Failure,
+        Action::Repeated,
+        Action::Suppressed,
+    ];
+
     /// The word used in records.
     #[must_use]
     pub fn as_str(self) -> &'static str {

@@ -84,38 +84,7 @@ fn at<'a>(event: &'a Value, path: &str) -> Option<&'a Value> {
 
 /// Every action, with as much and as little as a record of it can say.
 fn records() -> Vec<Record> {
-    let actions = [
-        Action::Creation,
-        Action::Modification,
-        Action::Rename,
-        Action::Link,
-        Action::Symlink,
-        Action::Special,
-        Action::Read,
-        Action::Deletion,
-        Action::Listing,
-        Action::Baseline,
-        Action::Approval,
-        Action::Revocation,
-        Action::Held,
-        Action::Quarantine,
-        Action::Restore,
-        Action::Purge,
-        Action::Refused,
-        Action::SiteGuarded,
-        Action::SiteLost,
-        Action::Search,
-        Action::LogRotated,
-        Action::Start,
-        Action::Stop,
-        Action::Takeover,
-        Action::Reload,
-        Action::Mode,
-        Action::Kill,
-        Action::Failure,
-        Action::Repeated,
-        Action::Suppressed,
-    ];
+    let actions = Action::ALL;
     let outcomes = [None, Some(Outcome::Allow), Some(Outcome::Deny), Some(Outcome::WouldDeny)];
     let mut records = vec![sample::denied_write(0, 1), sample::hostile(b"\n\xff/"), sample::hostile(&[0xff; 5000])];
     for action in actions {
