@@ -6,7 +6,7 @@
 //!
 //! The service manager keeps them (`FDSTORE=1`, sd_notify(3)) while the process is gone: after a crash, during an upgrade
 //! and a restart. Where the daemon executes itself anew it hands them over itself. As long as they are kept, whoever opens
-//! something in a guarded directory waits; so whoever cannot start with them gives them up ([`Kept::give_up`]).
+//! something in a guarded directory waits; so whoever cannot start with them gives them up ([`give_up`]).
 
 use std::collections::HashMap;
 use std::env;
@@ -64,8 +64,9 @@ impl Kept {
     }
 }
 
-/// Has the service manager keep something from now on.
+/// Has the service manager keep something from now on, in place of what it may keep under that name and nobody understands.
 pub(super) fn keep(name: &str, descriptor: BorrowedFd<'_>) {
+    forget(name);
     // Without FDPOLL=0 it would watch them, and drop one that reports an error (systemd 246).
     let state = [NotifyState::FdStore, NotifyState::FdName(name), NotifyState::Custom("FDPOLL=0")];
     let _ = sd_notify::notify_with_fds(&state, &[descriptor]); // one that does not listen keeps nothing
@@ -77,8 +78,12 @@ pub(super) fn give_up() {
     let gates = Lane::ALL.into_iter().flat_map(|lane| [gate(lane), listing(lane)]);
     let others = [LEDGER, DISCOVERY, WAYS, GUARDED].map(str::to_owned);
     for name in gates.chain(Lane::ALL.map(changes)).chain(others) {
-        super::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(&name)]);
+        forget(&name);
     }
+}
+
+fn forget(name: &str) {
+    super::notify(&[NotifyState::FdStoreRemove, NotifyState::FdName(name)]);
 }
 
 /// Hands descriptors over to what `command` executes in this process's place.

@@ -235,8 +235,7 @@ impl Running {
         notify(&[NotifyState::Stopping]);
         self.wait_for_answers();
         self.guard.stop();
-        let others = self.server.map(Server::stop).into_iter().chain(self.textfile.map(Writer::stop));
-        join(self.threads.into_iter().chain(others).collect());
+        join(self.threads, self.server, self.textfile);
         self.counters.records_dropped(self.audit.dropped());
         self.counters.records_lost(self.audit.lost());
         self.counters.log_rotations(self.audit.rotations());
@@ -247,7 +246,7 @@ impl Running {
         std::mem::forget(self.guard);
     }
 
-    /// Reads no more, and gives those who are being judged the time that a verdict may take.
+    /// Gives those who are being judged the time that a verdict may take.
     fn wait_for_answers(&self) {
         let deadline = Instant::now() + self.config.failure.budget + JOIN / 4;
         while !self.ledger.is_clear() && Instant::now() < deadline {
@@ -265,7 +264,7 @@ fn take_ledger(kept: &mut Kept) -> Result<(Arc<Ledger>, Inherited), StartError> 
     }
     let ledger = Ledger::new().map_err(system("cannot make a memfd"))?;
     kept::keep(kept::LEDGER, ledger.as_fd());
-    Ok((Arc::new(ledger), Inherited::default()))
+    Ok((Arc::new(ledger), Inherited::unknown()))
 }
 
 /// Whoever waits for a guard that takes over does not wait for ever: ends the daemon, and with it the groups, when one
@@ -470,7 +469,9 @@ fn announce(config: &Config, survey: Survey, not_guarded: &[NotGuarded], first_s
     audit.record(record.saying(lines[..2].join("; ")));
 }
 
-fn join(threads: Vec<JoinHandle<()>>) {
+fn join(mut threads: Vec<JoinHandle<()>>, server: Option<Server>, textfile: Option<Writer>) {
+    threads.extend(server.map(Server::stop));
+    threads.extend(textfile.map(Writer::stop));
     let deadline = Instant::now() + JOIN;
     while threads.iter().any(|thread| !thread.is_finished()) && Instant::now() < deadline {
         std::thread::park_timeout(Duration::from_millis(5));

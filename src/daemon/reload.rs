@@ -19,7 +19,6 @@ use sd_notify::NotifyState;
 use super::{Running, flush, join, kept, notify, privileges, say_ready, start_audit};
 use crate::audit::{Action, Record};
 use crate::config::Config;
-use crate::control::Server;
 use crate::gate::Ruling;
 use crate::watch::Lane;
 
@@ -83,8 +82,7 @@ impl Running {
     pub(super) fn become_anew(self, mut command: Command) -> ! {
         self.wait_for_answers();
         self.guard.pause();
-        join(self.threads.into_iter().chain(self.server.map(Server::stop)).collect());
-        drop(self.textfile);
+        join(self.threads, self.server, self.textfile);
         flush(self.auditor);
         let groups = Lane::ALL.map(|lane| (lane, self.guard.watch().groups(lane)));
         let others = self.guard.others_to_keep();

@@ -25,7 +25,7 @@ use parking_lot::Mutex;
 use super::Guard;
 use crate::audit::{Action, Outcome, Record};
 use crate::fanotify::group::Marked;
-use crate::fanotify::ledger::reserve;
+use crate::fanotify::ledger::{NUMBERS, reserve};
 use crate::fanotify::{FileId, Ledger, Left, Opens, PermissionEvent, PermissionGroup, Reply};
 use crate::model::{Access, Verdict};
 use crate::resolve::{Asked, asked, asked_path};
@@ -103,6 +103,12 @@ impl Inherited {
     pub fn of(ledger: &Ledger) -> Self {
         let left = ledger.left().into_iter().map(|left| (left, reserve(left.number))).collect();
         Inherited { left, highest: ledger.highest(), ..Inherited::default() }
+    }
+
+    /// Nobody has noted who waits, or not in a way that is understood here: any number may be waited for.
+    #[must_use]
+    pub fn unknown() -> Self {
+        Inherited { highest: i32::try_from(NUMBERS).unwrap_or(i32::MAX), ..Inherited::default() }
     }
 
     /// The same, with so many groups and these guarded directories.

@@ -255,6 +255,7 @@ fn what_is_not_understood_is_not_taken_over() {
     keeper.kept.push(("pthguard-ledger".to_owned(), nothing()));
     keeper.kept.push(("pthguard-of-the-future".to_owned(), nothing()));
     keeper.start(config.command());
+    assert_eq!(keeper.kept.len(), KEPT + 1, "what was not understood is not kept beside what takes its place");
     assert!(is_denied(&fs::write(place.venvs[0].site.join("evil.pth"), "x")));
     let start = place.start(&place.venvs[0]);
     assert!(start.keep && start.clean, "{start:?}");
