@@ -29,6 +29,12 @@ impl Dice {
         (mixed ^ (mixed >> 31)) % end
     }
 
+    /// A number from 1 to `most`; its magnitude is what is chosen evenly.
+    pub(crate) fn magnitude(&mut self, most: u64) -> u64 {
+        let end = 1 << self.below(u64::from(most.max(1).ilog2()) + 1);
+        end + self.below(end.min(most + 1 - end))
+    }
+
     /// Keep the processor busy for up to `most`, half of the time not at all: which moment between two system calls of an
     /// interpreter an attack needs is not known.
     pub(crate) fn pause(&mut self, most: Duration) {

@@ -71,6 +71,13 @@ impl Sightings {
         count(&self.count, true);
     }
 
+    /// How many could list their directory, and read what is approved in it.
+    pub(crate) fn served(&self) -> u64 {
+        let refused = [&self.without_packages, &self.missed, &self.broken].map(Self::get);
+        // The count goes up last, so it may lack what the others have.
+        Self::get(&self.count).saturating_sub(refused.iter().sum())
+    }
+
     pub(crate) fn get(counter: &AtomicU64) -> u64 {
         counter.load(Ordering::Relaxed)
     }
