@@ -18,6 +18,7 @@
 //! - `load`: many at once, floods, giants, leases
 //! - `offenders`: who does it again and again, and who is ended for it
 //! - `special`: devices, FIFOs, sockets, directories; `putback`: how soon an approved file is back
+//! - `deadline`: what holds up the log, the disk, /proc or another user, and nobody else
 //! - `storm`: denied writers as many processes
 //! - `remembered`: authors that are gone when their rename is noticed
 //! - `handbook`: the command lines of docs/operations.md
@@ -42,6 +43,7 @@ macro_rules! each_way {
 mod attacks;
 mod commands;
 mod continuity;
+mod deadline;
 mod discovery;
 mod events;
 mod forgery;

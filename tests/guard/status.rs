@@ -29,7 +29,7 @@ fn fine(done: Done) -> String {
     done.stdout
 }
 
-fn status(place: &Place) -> Value {
+pub(crate) fn status(place: &Place) -> Value {
     serde_json::from_str(&fine(run(&mut command(place, &["status", "--json"])))).unwrap()
 }
 
@@ -38,7 +38,7 @@ fn number(status: &Value, path: &str) -> u64 {
 }
 
 /// A count in one of the lists: `count(status, "rules", "rule", "tee", "allow")`.
-fn count(status: &Value, list: &str, key: &str, word: &str, counter: &str) -> u64 {
+pub(crate) fn count(status: &Value, list: &str, key: &str, word: &str, counter: &str) -> u64 {
     let rows = status[list].as_array().unwrap_or_else(|| panic!("{list} in {status:#}"));
     let row = rows.iter().find(|row| row[key] == word).unwrap_or_else(|| panic!("{word} in {list} of {status:#}"));
     row[counter].as_u64().unwrap()

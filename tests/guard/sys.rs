@@ -226,6 +226,14 @@ pub(crate) fn with_private_mounts<T: Send>(work: impl FnOnce() -> io::Result<T> 
     })
 }
 
+/// Has the page cache forget a file that has been written back (posix_fadvise(2)).
+#[allow(dead_code, reason = "not every test binary needs it")]
+pub(crate) fn forget_pages(file: &impl AsRawFd) -> io::Result<()> {
+    // SAFETY: no memory of ours is involved.
+    let error = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    if error == 0 { Ok(()) } else { Err(io::Error::from_raw_os_error(error)) }
+}
+
 /// mount(2); call it within [`with_private_mounts`] only.
 pub(crate) fn mount(from: Option<&Path>, on: &Path, kind: Option<&str>, flags: u64, data: &str) -> io::Result<()> {
     let from = from.map(cpath);
