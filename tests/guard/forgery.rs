@@ -16,7 +16,10 @@ fn another_file_bound_over_the_program() {
     let (write, rename) = (bind("write"), bind("rename"));
     let words = ["user-namespace", "not-at-path"];
     trial.refused("bind", &words, as_user("unshare").args(["-Urm", "sh", "-c", &write, "sh"]));
-    trial.undone("bind, rename", &words, as_user("unshare").args(["-Urm", "sh", "-c", &rename, "sh"]));
+    // Between the last program that it executed and the rename the queue is not always empty: then it is not known what it
+    // was when it renamed, and that is denied, too.
+    let or_doubt = [&words[..], &["unresolved-arrival"]].concat();
+    trial.undone("bind, rename", &or_doubt, as_user("unshare").args(["-Urm", "sh", "-c", &rename, "sh"]));
     trial.refused("bind, as root", &["not-at-path"], as_root("unshare").args(["-m", "sh", "-c", &write, "sh"]));
     trial.finish();
 }
