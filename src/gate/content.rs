@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Seek};
 use std::os::fd::AsFd;
+use std::sync::Arc;
 
 use super::Guard;
 use crate::content::classify;
@@ -99,7 +100,7 @@ impl Guard {
     /// with a startup name that no guarded directory knows (the layer below an overlay) passes with bytes that are
     /// approved under that name somewhere.
     pub(super) fn is_approved(&self, file: &FileId, opened: Option<&OpenedAs>, sha256: Sha256) -> bool {
-        let names = self.parts.watch.tracker().get(file).map(|entry| entry.names.clone()).unwrap_or_default();
+        let names = self.parts.watch.tracker().get(file).map(|entry| Arc::clone(&entry.names)).unwrap_or_default();
         if names.is_empty() {
             return opened.is_some_and(|opened| self.parts.approvals.is_approved_anywhere(opened.name(), sha256));
         }

@@ -45,10 +45,15 @@ impl Guard {
             let mut fds = [groups.gate.as_fd(), groups.listing.as_fd(), self.stop.as_fd()]
                 .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             let _ = poll(&mut fds, PollTimeout::from(HEARTBEAT));
-            self.read_group(&groups.gate, &mut openings);
-            self.judge_all(lane, &mut openings, Guard::judge_open);
-            self.read_group(&groups.listing, &mut openings);
-            self.judge_all(lane, &mut openings, Guard::judge_listing);
+            let [gate, listing, _] = fds.map(|fd| fd.any() != Some(false)); // what poll does not know is looked at
+            if gate {
+                self.read_group(&groups.gate, &mut openings);
+                self.judge_all(lane, &mut openings, Guard::judge_open);
+            }
+            if listing {
+                self.read_group(&groups.listing, &mut openings);
+                self.judge_all(lane, &mut openings, Guard::judge_listing);
+            }
         }
     }
 
@@ -162,7 +167,7 @@ impl Guard {
                     self.parts.counters.approved(Access::Read);
                 }
                 if ruling.mode == Mode::Enforce && purpose != Purpose::OtherLink {
-                    self.leases.keep(Answered::AtOnce { _event: event });
+                    self.leases.keep(file, Answered::AtOnce { _event: event });
                 }
                 return;
             }

@@ -132,7 +132,7 @@ impl Guard {
         let tracker = self.parts.watch.tracker();
         let current = tracker.current_names(&waiting.file);
         if current.is_empty() {
-            return tracker.get(&waiting.file).map(|entry| entry.names.clone()).unwrap_or_default();
+            return tracker.get(&waiting.file).map(|entry| entry.names.to_vec()).unwrap_or_default();
         }
         current
     }

@@ -272,7 +272,7 @@ impl Guard {
                     let decision = Decision { verdict: Verdict::Allow, rule: None, reason: Reason::Approved };
                     self.conclude(waiting, Access::Read, decision, None, |record| record);
                     if is_held {
-                        self.leases.keep(Answered::ByWorker { _waiting: Arc::clone(waiting) });
+                        self.leases.keep(waiting.file, Answered::ByWorker { _waiting: Arc::clone(waiting) });
                     }
                     return;
                 }

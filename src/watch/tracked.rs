@@ -4,6 +4,7 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet, VecDeque};
 use std::ffi::{OsStr, OsString};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::lanes::{Lane, PerLane};
@@ -31,8 +32,8 @@ pub type Place = (SiteId, OsString);
 /// What is known of a tracked file.
 #[derive(Clone, Debug, Default)]
 pub struct TrackedFile {
-    /// The startup names that it has, or had since it is tracked.
-    pub names: Vec<Place>,
+    /// The startup names that it has, or had since it is tracked. Shared with whoever judges an open of it meanwhile.
+    pub names: Arc<Vec<Place>>,
     /// Opens for writing that were let through and have not been closed, as each lane counts them. Never too low in the
     /// lane that marked the file first; too high where the kernel merged two closes, until a probe of the inode says that
     /// nobody writes.
@@ -218,11 +219,12 @@ impl Tracker {
         }
         let entry = self.files.entry(file).or_default();
         entry.nameless_since = None;
-        entry.names.retain(|known| *known != place);
-        if entry.names.len() == MAX_NAMES {
-            entry.names.remove(0);
+        let names = Arc::make_mut(&mut entry.names);
+        names.retain(|known| *known != place);
+        if names.len() == MAX_NAMES {
+            names.remove(0);
         }
-        entry.names.push(place);
+        names.push(place);
         replaced
     }
 
@@ -242,7 +244,7 @@ impl Tracker {
         entry.nameless_since = None;
         let place = (site, name.to_owned());
         if !entry.names.contains(&place) {
-            entry.names.push(place);
+            Arc::make_mut(&mut entry.names).push(place);
         }
     }
 
@@ -251,7 +253,7 @@ impl Tracker {
     pub fn unalias(&mut self, place: &Place) {
         for entry in self.files.values_mut().filter(|entry| entry.is_target && entry.names.contains(place)) {
             if entry.names.len() > 1 {
-                entry.names.retain(|name| name != place);
+                Arc::make_mut(&mut entry.names).retain(|name| name != place);
             } else {
                 entry.nameless_since = Some(Instant::now());
             }
