@@ -1,47 +1,54 @@
 //! Under which name a file was opened, as far as the event descriptor can tell.
 
 use std::ffi::OsStr;
-use std::fs;
 use std::os::fd::AsFd;
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
-use crate::fanotify::group::fd_link;
+use smallvec::SmallVec;
+
+use crate::fanotify::file::read_path;
+
+/// `PATH_MAX`, with its zero: the kernel tells no longer path.
+const MAX_PATH: usize = 4096;
+/// Paths up to this length are kept without asking for memory: what lies in site directories has shorter ones.
+const USUAL: usize = 256;
 
 /// The path of an event descriptor: where the entry that was opened is *now*.
 ///
 /// The last part is the entry's own name in every mount namespace; the directory is only a hint, because a path from
 /// another mount namespace can read like one of the host's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct OpenedAs(PathBuf);
+pub struct OpenedAs(SmallVec<[u8; USUAL]>);
 
 impl OpenedAs {
     /// Reads the path. `None` where it is too long to be told (ENAMETOOLONG) or has no name.
     #[must_use]
     pub fn of(file: impl AsFd) -> Option<Self> {
-        let path = fs::read_link(fd_link(file.as_fd())).ok()?.into_os_string().into_vec();
+        let mut buffer = [0; MAX_PATH];
+        let len = read_path(file, &mut buffer).ok().filter(|len| *len < MAX_PATH)?;
+        let path = &buffer[..len];
         // The kernel marks an entry that was removed meanwhile. It was opened under the name before the mark.
-        let path = path.strip_suffix(b" (deleted)").unwrap_or(&path);
-        let path = Path::new(OsStr::from_bytes(path));
-        path.file_name().is_some().then(|| OpenedAs(path.to_owned()))
+        let opened = OpenedAs(SmallVec::from_slice(path.strip_suffix(b" (deleted)").unwrap_or(path)));
+        opened.path().file_name().is_some().then_some(opened)
     }
 
     /// The entry's name.
     #[must_use]
     pub fn name(&self) -> &OsStr {
-        self.0.file_name().unwrap_or_default()
+        self.path().file_name().unwrap_or_default()
     }
 
     /// The directory that it seems to lie in.
     #[must_use]
     pub fn dir(&self) -> &Path {
-        self.0.parent().unwrap_or(Path::new("/"))
+        self.path().parent().unwrap_or(Path::new("/"))
     }
 
     /// The whole path, for people.
     #[must_use]
     pub fn path(&self) -> &Path {
-        &self.0
+        Path::new(OsStr::from_bytes(&self.0))
     }
 }
 
