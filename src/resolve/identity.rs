@@ -3,8 +3,9 @@
 use std::fs;
 
 use super::script::is_python;
+use super::stat::Stat;
 use super::status::Status;
-use super::subject::{Resolver, Unresolved, open};
+use super::subject::{Resolver, Unresolved};
 use crate::fanotify::Pidfd;
 use crate::model::Subject;
 
@@ -31,7 +32,7 @@ impl Resolver {
     #[must_use]
     pub fn hold(&self, subject: &Subject) -> Option<Pidfd> {
         let process = Pidfd::open(subject.pid).ok()?;
-        let start_time = open(subject.pid).and_then(|process| process.stat()).ok()?.starttime;
+        let start_time = Stat::read(subject.pid).ok()?.start_time;
         // Opened first and found alive last: what was read in between belongs to it.
         (start_time == subject.start_time && process.is_alive()).then_some(process)
     }
@@ -46,7 +47,7 @@ pub fn runs_python(tid: u32) -> bool {
 
 /// The process that a thread belongs to, which is not its first one.
 fn process_of(tid: u32) -> Option<u32> {
-    Some(Status::read(&open(tid).ok()?).ok()?.tgid)
+    Some(Status::read(tid).ok()?.tgid)
 }
 
 #[cfg(test)]

@@ -19,6 +19,7 @@ mod place;
 mod program;
 mod recorded;
 mod script;
+mod stat;
 mod status;
 mod subject;
 

@@ -1,14 +1,13 @@
 //! The lines of `/proc/PID/status` that identify a process (`proc_pid_status(5)`). Read raw: the name line holds whatever
 //! bytes the process chose.
 
-use std::io::Read;
-
-use procfs::process::Process;
+use std::fs::File;
+use std::io::{self, Read};
 
 use crate::model::Uids;
 
-/// Far more than the kernel writes.
-const MAX_STATUS: u64 = 64 * 1024;
+/// The lines that are looked for are among the first ones; the longest before them is the name's, escaped.
+const MAX_BEGINNING: usize = 2048;
 
 /// What identifies a process.
 pub(super) struct Status {
@@ -20,29 +19,36 @@ pub(super) struct Status {
 }
 
 impl Status {
-    pub(super) fn read(process: &Process) -> Result<Self, Box<dyn std::error::Error + Send + Sync>> {
-        let mut bytes = Vec::new();
-        process.open_relative("status")?.take(MAX_STATUS).read_to_end(&mut bytes)?;
-        Self::parse(&bytes).ok_or_else(|| "no Tgid, PPid, TracerPid and Uid lines".into())
+    /// Reads the beginning with one system call: the kernel writes all of it anew for each.
+    pub(super) fn read(tid: u32) -> io::Result<Self> {
+        let mut bytes = [0; MAX_BEGINNING];
+        let len = File::open(format!("/proc/{tid}/status"))?.read(&mut bytes)?;
+        Self::parse(&bytes[..len])
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no Tgid, PPid, TracerPid and Uid lines"))
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
         let (mut tgid, mut ppid, mut tracer, mut uids) = (None, None, None, None);
         for line in bytes.split(|byte| *byte == b'\n') {
-            let Ok(line) = std::str::from_utf8(line) else { continue };
-            let Some((key, value)) = line.split_once(':') else { continue };
-            let mut numbers = value.split_ascii_whitespace().map_while(|word| word.parse::<u32>().ok());
+            let Some(colon) = line.iter().position(|byte| *byte == b':') else { continue };
+            let (key, value) = line.split_at(colon);
+            let numbers = || {
+                let value = std::str::from_utf8(value.get(1..)?).ok()?;
+                Some(value.split_ascii_whitespace().map_while(|word| word.parse::<u32>().ok()))
+            };
             match key {
-                "Tgid" => tgid = numbers.next(),
-                "PPid" => ppid = numbers.next(),
-                "TracerPid" => tracer = numbers.next(),
-                "Uid" => {
+                b"Tgid" => tgid = numbers()?.next(),
+                b"PPid" => ppid = numbers()?.next(),
+                b"TracerPid" => tracer = numbers()?.next(),
+                b"Uid" => {
+                    let mut numbers = numbers()?;
                     uids = Some(Uids {
                         real: numbers.next()?,
                         effective: numbers.next()?,
                         saved: numbers.next()?,
                         fs: numbers.next()?,
                     });
+                    break; // the last of them
                 }
                 _ => {}
             }

@@ -13,7 +13,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use procfs::process::Process;
 
 use super::cgroup::Membership;
 use super::code::writers_of_code;
@@ -21,6 +20,7 @@ use super::environment::program_prefix;
 use super::known::KnownPrograms;
 use super::program::{absolute, executable, script};
 use super::script::{Named, is_python, named_script};
+use super::stat::Stat;
 use super::status::Status;
 use crate::fanotify::process::alive;
 use crate::model::{Ancestor, Script, Subject, Writers};
@@ -29,6 +29,8 @@ use crate::model::{Ancestor, Script, Subject, Writers};
 const MAX_ANCESTORS: usize = 12;
 /// How much of a command line or environment is read.
 const MAX_BLOCK: u64 = 128 * 1024;
+/// What one takes in most cases.
+const USUAL_BLOCK: usize = 4096;
 
 /// The asking process could not be identified.
 #[derive(Debug, thiserror::Error)]
@@ -47,7 +49,7 @@ pub enum Unresolved {
         /// The process.
         pid: u32,
         /// What the system said.
-        source: Box<dyn std::error::Error + Send + Sync>,
+        source: io::Error,
     },
 }
 
@@ -125,20 +127,17 @@ impl Resolver {
     /// A parent that ends while it is looked at gives its children to another: its number may then be anybody's.
     fn parent(&self, tid: u32, ppid: u32) -> Option<Subject> {
         let (parent, _) = self.resolve(ppid).ok()?;
-        let is_still = Status::read(&open(tid).ok()?).ok()?.ppid == ppid;
+        let is_still = Stat::read(tid).ok()?.ppid == ppid;
         is_still.then_some(parent)
     }
 
     fn resolve(&self, tid: u32) -> Result<(Subject, u32), Unresolved> {
-        let failed =
-            |what| move |source: Box<dyn std::error::Error + Send + Sync>| Unresolved::Proc { what, pid: tid, source };
-        let process = open(tid).map_err(|error| failed("the directory")(error.into()))?;
-        let status = Status::read(&process).map_err(failed("status"))?;
-        let start_time =
-            open(status.tgid).and_then(|leader| leader.stat()).map_err(|error| failed("stat")(error.into()))?.starttime;
-        let exe = executable(tid, &self.known).map_err(|error| failed("exe")(error.into()))?;
-        let argv = read_list(&process, "cmdline").map_err(failed("cmdline"))?;
-        let variables = read_list(&process, "environ").map_err(failed("environ"))?;
+        let failed = |what| move |source: io::Error| Unresolved::Proc { what, pid: tid, source };
+        let status = Status::read(tid).map_err(failed("status"))?;
+        let start_time = Stat::read(status.tgid).map_err(failed("stat"))?.start_time;
+        let exe = executable(tid, &self.known).map_err(failed("exe"))?;
+        let argv = read_list(tid, "cmdline").map_err(failed("cmdline"))?;
+        let variables = read_list(tid, "environ").map_err(failed("environ"))?;
         let user_namespace = inode(Path::new(&format!("/proc/{tid}/ns/user")));
         let mut subject = Subject {
             pid: status.tgid,
@@ -148,8 +147,8 @@ impl Resolver {
             environment: None,
             argv: argv.strings,
             uids: status.uids,
-            in_user_namespace: user_namespace.map_err(|error| failed("ns/user")(error.into()))? == self.user_namespace,
-            traced: is_traced(status.tgid),
+            in_user_namespace: user_namespace.map_err(failed("ns/user"))? == self.user_namespace,
+            traced: status.tracer != 0 || is_traced(status.tgid, tid),
             loader: loader(&variables),
             code: Writers::Root,
             parent: None,
@@ -163,7 +162,7 @@ impl Resolver {
             subject.environment = program_prefix(&subject.exe.path);
             // An interpreter's code is the script's; and root needs no tricks.
             if subject.uids.effective != 0 {
-                subject.code = writers_of_code(tid).map_err(|error| failed("maps")(error.into()))?;
+                subject.code = writers_of_code(tid).map_err(failed("maps"))?;
             }
         }
         Ok((subject, status.ppid))
@@ -194,16 +193,12 @@ impl Resolver {
     }
 }
 
-/// Whether somebody traces a thread of a process: its memory is all threads'.
-fn is_traced(tgid: u32) -> bool {
+/// Whether somebody traces another thread of a process than one: its memory is all threads'.
+fn is_traced(tgid: u32, but: u32) -> bool {
     let Ok(tasks) = fs::read_dir(format!("/proc/{tgid}/task")) else { return true };
-    let status = |id: OsString| Status::read(&open(id.to_str()?.parse().ok()?).ok()?).ok();
+    let ids = tasks.flatten().filter_map(|task| task.file_name().to_str()?.parse().ok());
     // A thread that is gone already does nothing any more.
-    tasks.flatten().filter_map(|task| status(task.file_name())).any(|status| status.tracer != 0)
-}
-
-pub(super) fn open(pid: u32) -> procfs::ProcResult<Process> {
-    Process::new(pid.cast_signed())
+    ids.filter(|id| *id != but).filter_map(|id| Status::read(id).ok()).any(|status| status.tracer != 0)
 }
 
 fn inode(path: &Path) -> io::Result<(u64, u64)> {
@@ -274,9 +269,9 @@ struct List {
     is_cut: bool,
 }
 
-fn read_list(process: &Process, name: &'static str) -> Result<List, Box<dyn std::error::Error + Send + Sync>> {
-    let mut bytes = Vec::new();
-    process.open_relative(name)?.take(MAX_BLOCK).read_to_end(&mut bytes)?;
+fn read_list(tid: u32, name: &str) -> io::Result<List> {
+    let mut bytes = Vec::with_capacity(USUAL_BLOCK);
+    fs::File::open(format!("/proc/{tid}/{name}"))?.take(MAX_BLOCK).read_to_end(&mut bytes)?;
     let is_cut = bytes.len() as u64 == MAX_BLOCK;
     let bytes = bytes.strip_suffix(&[0]).unwrap_or(&bytes);
     if bytes.is_empty() {
@@ -295,7 +290,7 @@ fn ancestors(mut ppid: u32) -> Vec<Ancestor> {
     while ppid != 0 && chain.len() < MAX_ANCESTORS {
         let exe = fs::read_link(format!("/proc/{ppid}/exe")).ok();
         chain.push(Ancestor { pid: ppid, exe });
-        ppid = open(ppid).ok().and_then(|process| Status::read(&process).ok()).map_or(0, |status| status.ppid);
+        ppid = Stat::read(ppid).map_or(0, |stat| stat.ppid);
     }
     chain
 }

@@ -1,0 +1,59 @@
+//! The two numbers of `/proc/PID/stat` that are asked for of every writer (`proc_pid_stat(5)`).
+
+use std::fs::File;
+use std::io::{self, Read};
+
+/// More than the kernel writes: 52 numbers and a name.
+const MAX_STAT: usize = 2048;
+
+/// Whose child a process is, and since when it runs.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Stat {
+    pub(super) ppid: u32,
+    /// Clock ticks since boot.
+    pub(super) start_time: u64,
+}
+
+impl Stat {
+    /// Reads with one system call: the kernel counts again what it tells for each.
+    pub(super) fn read(pid: u32) -> io::Result<Self> {
+        let mut bytes = [0; MAX_STAT];
+        let len = File::open(format!("/proc/{pid}/stat"))?.read(&mut bytes)?;
+        Self::parse(&bytes[..len])
+            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no numbers behind the name"))
+    }
+
+    /// The name is in brackets, and holds whatever bytes the process chose: brackets and blanks, too.
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let end = bytes.iter().rposition(|byte| *byte == b')')?;
+        let mut fields = std::str::from_utf8(bytes.get(end + 1..)?).ok()?.split_ascii_whitespace();
+        let ppid = fields.nth(1)?.parse().ok()?; // behind the state
+        let start_time = fields.nth(17)?.parse().ok()?; // the 22nd of all
+        Some(Stat { ppid, start_time })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_looks_like_the_end_of_a_name() {
+        let stat = b"77 (a) R 9 b) S 1 77 77 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 1 0 4242 99 98 97\n";
+        assert_eq!(Stat::parse(stat), Some(Stat { ppid: 1, start_time: 4242 }));
+        for cut in [b"77 (a) S 1".as_slice(), b"77 (a", b"", b"77 (a) S one"] {
+            assert_eq!(Stat::parse(cut), None);
+        }
+    }
+
+    #[test]
+    fn ourselves() {
+        let (stat, told) = (Stat::read(std::process::id()).unwrap(), procfs_of_ourselves());
+        assert_eq!(stat, told);
+    }
+
+    fn procfs_of_ourselves() -> Stat {
+        let stat = procfs::process::Process::myself().and_then(|process| process.stat()).unwrap();
+        Stat { ppid: stat.ppid.cast_unsigned(), start_time: stat.starttime }
+    }
+}
