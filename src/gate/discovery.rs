@@ -547,10 +547,16 @@ impl Guard {
 
     /// Looks where a path leads that led to a site directory, or would if there were one.
     pub(super) fn look_where_it_leads(&self, path: &Path) {
-        let Some(target) = Walk::new().ok().and_then(|walk| leads_to(&walk, path)) else { return };
+        if let Ok(walk) = Walk::new() {
+            self.look_along(&walk, path);
+        }
+    }
+
+    fn look_along(&self, walk: &Walk, path: &Path) {
+        let Some(target) = leads_to(walk, path) else { return };
         let Ok(dir) = target.file() else { return };
         if let Some(site) = self.parts.watch.sites.by_path(&target.path).and_then(|id| self.parts.watch.sites.get(id)) {
-            if site.file == dir {
+            if site.identity.is(&dir) {
                 return;
             }
             if self.is_lost(&site) {

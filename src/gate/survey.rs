@@ -360,7 +360,7 @@ impl Guard {
                     self.vacant.add(site.guarded.path.clone());
                 }
                 self.look_where_it_leads(&site.guarded.path);
-                self.discovery.look_for(site.file);
+                self.discovery.look_for(site.file());
             }
             Role::Inside { of, name } => {
                 if let Some(of) = self.parts.watch.sites.get(*of) {

@@ -292,7 +292,7 @@ impl Watch {
     /// directory would, too, but wait for an answer from the thread that does this.
     pub fn barrier(&self, lane: Lane, fsid: u64) {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        for site in self.sites.all().iter().filter(|site| site.file.fsid == fsid && site.lane == lane) {
+        for site in self.sites.all().iter().filter(|site| site.identity.fsid() == fsid && site.lane == lane) {
             let number = NUMBER.fetch_add(1, Ordering::Relaxed);
             let name = aside_name(&format!("{}-{number}", std::process::id()));
             let _ = site.open(&name, OFlag::O_PATH); // it is not there
