@@ -30,7 +30,7 @@ use crate::audit::{Action, Audit, Auditor, Counters, Record};
 use crate::config::{self, Config};
 use crate::control::{self, Server};
 use crate::discovery::Scope;
-use crate::fanotify::{Ledger, NotificationGroup, PermissionGroup, Reply};
+use crate::fanotify::{Ledger, NotificationGroup, PermissionGroup, Reply, memory};
 use crate::gate::{Guard, GuardedList, Inherited, NotGuarded, Parts, Ruling, Survey};
 use crate::model::{Failure, Mode};
 use crate::resolve::Resolver;
@@ -102,6 +102,7 @@ fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
 pub fn run(config_file: Option<&Path>, mode: Option<Mode>) -> Result<(), StartError> {
     // First of all: what an earlier guard has left must keep its numbers.
     let kept = Kept::receive();
+    memory::share_heaps();
     let options = Options { config_file: config_file.map(Path::to_owned), mode };
     let running = Running::start(options, kept).inspect_err(|_| kept::give_up())?;
     running.supervise();
@@ -183,6 +184,7 @@ impl Running {
         let server = listen(&config, &guard, &audit);
         let textfile = textfile::start(&config.metrics, &guard, &counters, &audit);
         say_ready(survey.directories);
+        memory::give_back(); // what the start needed and nobody needs any more
         Ok(Running {
             options,
             config,

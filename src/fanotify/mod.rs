@@ -11,6 +11,7 @@ pub mod group;
 pub mod handle;
 pub mod ledger;
 pub mod lending;
+pub mod memory;
 pub mod mounts;
 pub mod process;
 pub mod wire;
