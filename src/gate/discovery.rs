@@ -216,7 +216,9 @@ impl Discovery {
     /// Has the way to a guarded directory watched.
     pub(super) fn watch_way(&self, path: PathBuf) {
         let _ = self.guarded.send(path); // the other end is part of the same struct
-        self.wake();
+        if self.is_begun.load(Ordering::Acquire) {
+            self.wake(); // else the beginning does
+        }
     }
 
     /// A guarded directory was lost. It is guarded again where it lies now.
@@ -348,7 +350,7 @@ impl Guard {
         let Ok(walk) = Walk::new() else { return };
         for path in paths {
             work.ways.add(&walk, &path);
-            self.look_where_it_leads(&path); // what came before the way was watched
+            self.look_along(&walk, &path); // what came before the way was watched
         }
     }
 

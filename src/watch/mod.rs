@@ -37,4 +37,4 @@ pub use restore::{restore, restore_quarantined};
 pub use sites::{Guarded, Role, SiteDir, SiteId, Sites, reach};
 pub use tracked::{Place, TrackedFile, Tracker};
 pub use unrest::Felt;
-pub use walk::{NotReached, Reached, Unguardable, Walk, reach_local};
+pub use walk::{NotReached, Reached, Unguardable, Walk, Walks, reach_local};
