@@ -28,6 +28,7 @@
 
 mod approval;
 mod blobs;
+mod by_name;
 mod change;
 mod journal;
 pub mod lock;
@@ -99,7 +100,7 @@ impl Approvals {
         let store = Approvals { blobs, table: RwLock::new(table), journal: Mutex::new(journal) };
         {
             let mut journal = store.journal();
-            if rewrite || journal.is_stale(store.table().changes().len()) {
+            if rewrite || journal.is_stale(store.table().len()) {
                 store.rewrite(&mut journal).map_err(|source| StateError::Io { path: state.to_owned(), source })?;
             }
         }
@@ -330,8 +331,7 @@ impl Approvals {
             journal.take_back();
             return Err(error);
         }
-        let live = self.table().count_approved() + self.table().count_held();
-        if journal.is_stale(live) {
+        if journal.is_stale(self.table().len()) {
             let _ = self.rewrite(journal); // the change is made: what is too long is only that
         }
         Ok(())

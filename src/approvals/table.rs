@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::ffi::{OsStr, OsString};
 use std::hash::{BuildHasher, RandomState};
 
+use super::by_name::ByName;
 use super::change::{Change, Place};
 use super::{Approval, Directory, DirectoryId, Held, Listed};
 use crate::model::{Origin, Sha256};
@@ -11,10 +12,13 @@ use crate::model::{Origin, Sha256};
 #[derive(Debug, Default)]
 pub(super) struct Table {
     directories: Vec<(Directory, Names)>,
-    /// Where each of them is, by a number that stands for it: a host may have thousands.
-    positions: HashMap<u64, Vec<usize>>,
+    /// Where each of them is, by a number that stands for it: a host may have thousands. Of two with one number the second
+    /// has the next that is free; none is ever taken out.
+    positions: HashMap<u64, usize>,
     keys: RandomState,
     everywhere: BTreeMap<OsString, Vec<Everywhere>>,
+    /// How many there are in all directories.
+    approved: usize,
     held: usize,
     /// Counts the files that were ever held, so that the oldest is known.
     ordinal: u64,
@@ -22,8 +26,8 @@ pub(super) struct Table {
 
 #[derive(Debug, Default)]
 struct Names {
-    approved: HashMap<OsString, Approved>,
-    held: HashMap<OsString, HeldAs>,
+    approved: ByName<Approved>,
+    held: ByName<HeldAs>,
 }
 
 /// A held file and the how manyth it was.
@@ -54,13 +58,17 @@ pub(super) struct Undo {
 impl Table {
     /// The number of a directory, which it gets when it is first named.
     pub(super) fn directory(&mut self, directory: &Directory) -> DirectoryId {
-        let positions = self.positions.entry(self.keys.hash_one(directory)).or_default();
-        let is_it = |at: &usize| self.directories.get(*at).is_some_and(|(known, _)| known == directory);
-        DirectoryId(positions.iter().copied().find(is_it).unwrap_or_else(|| {
-            positions.push(self.directories.len());
-            self.directories.push((directory.clone(), Names::default()));
-            self.directories.len() - 1
-        }))
+        let mut number = self.keys.hash_one(directory);
+        while let Some(at) = self.positions.get(&number) {
+            if self.directories.get(*at).is_some_and(|(known, _)| known == directory) {
+                return DirectoryId(*at);
+            }
+            number = number.wrapping_add(1);
+        }
+        let at = self.directories.len();
+        self.positions.insert(number, at);
+        self.directories.push((directory.clone(), Names::default()));
+        DirectoryId(at)
     }
 
     pub(super) fn place(&self, id: DirectoryId, name: &OsStr) -> Option<Place> {
@@ -101,8 +109,12 @@ impl Table {
     }
 
     pub(super) fn count_approved(&self) -> usize {
-        let in_directories: usize = self.directories.iter().map(|(_, names)| names.approved.len()).sum();
-        in_directories + self.everywhere.values().map(Vec::len).sum::<usize>()
+        self.approved + self.everywhere.values().map(Vec::len).sum::<usize>()
+    }
+
+    /// How many changes [`Table::changes`] are.
+    pub(super) fn len(&self) -> usize {
+        self.count_approved() + self.held
     }
 
     pub(super) fn oldest_held(&self) -> Option<(Place, Held)> {
@@ -110,7 +122,7 @@ impl Table {
             names.held.iter().map(move |(name, (ordinal, held))| (ordinal, directory, name, held))
         });
         let (_, directory, name, held) = all.min_by_key(|(ordinal, ..)| **ordinal)?;
-        Some((Place { directory: directory.clone(), name: name.clone() }, held.clone()))
+        Some((Place { directory: directory.clone(), name: name.to_owned() }, held.clone()))
     }
 
     /// All held files, the oldest first.
@@ -121,17 +133,17 @@ impl Table {
             .flat_map(|(directory, names)| names.held.iter().map(move |(name, held)| (directory, name, held)))
             .collect();
         all.sort_by_key(|(_, _, (ordinal, _))| *ordinal);
-        let place = |directory: &Directory, name: &OsString| Place { directory: directory.clone(), name: name.clone() };
+        let place = |directory: &Directory, name: &OsStr| Place { directory: directory.clone(), name: name.to_owned() };
         all.into_iter().map(|(directory, name, (_, held))| (place(directory, name), held)).collect()
     }
 
     pub(super) fn all_approved(&self) -> Vec<Listed> {
         let mut all = Vec::with_capacity(self.count_approved());
         for (directory, names) in &self.directories {
-            for (name, Approved { approval, time }) in &names.approved {
+            for (name, Approved { approval, time }) in names.approved.iter() {
                 all.push(Listed {
                     directory: Some(directory.clone()),
-                    name: name.clone(),
+                    name: name.to_owned(),
                     sha256: approval.sha256,
                     origin: approval.origin.clone(),
                     class: approval.class,
@@ -161,10 +173,8 @@ impl Table {
     pub(super) fn changes(&self) -> Vec<Change> {
         let mut changes = Vec::new();
         for (directory, names) in &self.directories {
-            let mut approved: Vec<_> = names.approved.iter().collect();
-            approved.sort_by_key(|(name, _)| *name);
-            changes.extend(approved.into_iter().map(|(name, Approved { approval, time })| Change::Approve {
-                file: Place { directory: directory.clone(), name: name.clone() },
+            changes.extend(names.approved.iter().map(|(name, Approved { approval, time })| Change::Approve {
+                file: Place { directory: directory.clone(), name: name.to_owned() },
                 approval: approval.clone(),
                 time: time.clone(),
             }));
@@ -223,10 +233,8 @@ impl Table {
     /// Makes the table what it was before the latest change.
     pub(super) fn undo(&mut self, undo: Undo) {
         let Undo { approved, held, everywhere } = undo;
-        if let Some((at, name, before)) = approved
-            && let Some((_, names)) = self.directories.get_mut(at)
-        {
-            put(&mut names.approved, name, before);
+        if let Some((at, name, before)) = approved {
+            self.put_approved(at, name, before);
         }
         for (at, name, before) in held {
             self.put_held(at, name, before);
@@ -240,8 +248,15 @@ impl Table {
 
     fn set_approved(&mut self, file: &Place, approved: Option<Approved>, undo: &mut Undo) {
         let at = self.directory(&file.directory).0;
-        let before = put(&mut self.directories[at].1.approved, file.name.clone(), approved);
+        let before = self.put_approved(at, file.name.clone(), approved);
         undo.approved = Some((at, file.name.clone(), before));
+    }
+
+    fn put_approved(&mut self, at: usize, name: OsString, approved: Option<Approved>) -> Option<Approved> {
+        let is_approved = approved.is_some();
+        let before = self.directories.get_mut(at)?.1.approved.put(name, approved);
+        self.approved = self.approved + usize::from(is_approved) - usize::from(before.is_some());
+        before
     }
 
     fn set_held(&mut self, file: &Place, held: Option<HeldAs>, undo: &mut Undo) {
@@ -252,16 +267,8 @@ impl Table {
 
     fn put_held(&mut self, at: usize, name: OsString, held: Option<HeldAs>) -> Option<HeldAs> {
         let is_held = held.is_some();
-        let before = put(&mut self.directories.get_mut(at)?.1.held, name, held);
+        let before = self.directories.get_mut(at)?.1.held.put(name, held);
         self.held = self.held + usize::from(is_held) - usize::from(before.is_some());
         before
-    }
-}
-
-/// Inserts or removes, and returns what was there.
-fn put<T>(map: &mut HashMap<OsString, T>, name: OsString, value: Option<T>) -> Option<T> {
-    match value {
-        Some(value) => map.insert(name, value),
-        None => map.remove(&name),
     }
 }

@@ -30,19 +30,17 @@ use crate::audit::{Action, Audit, Auditor, Counters, Record};
 use crate::config::{self, Config};
 use crate::control::{self, Server};
 use crate::discovery::Scope;
-use crate::fanotify::{Ledger, NotificationGroup, PermissionGroup, Reply};
+use crate::fanotify::{Ledger, NotificationGroup, PermissionGroup, Reply, memory};
 use crate::gate::{Guard, GuardedList, Inherited, NotGuarded, Parts, Ruling, Survey};
 use crate::model::{Failure, Mode};
 use crate::resolve::Resolver;
-use crate::watch::{Groups, Notice, PerLane, Quarantine, Watch};
+use crate::watch::{Groups, Notices, PerLane, Quarantine, Watch};
 use health::Health;
 use kept::Kept;
 pub use privileges::{DESCRIPTORS, needed_capabilities};
 use signals::{Signal, Signals};
 use textfile::Writer;
 
-/// Notices that wait for the arrivals thread. More are a storm: then the directories are read again instead.
-const NOTICES: usize = 16_384;
 /// How long the threads may take to see that it is over.
 const JOIN: Duration = Duration::from_millis(600);
 /// How long whoever waits for a guard that takes over waits while it makes no progress, and how long at most: whoever can
@@ -104,6 +102,7 @@ fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> StartError {
 pub fn run(config_file: Option<&Path>, mode: Option<Mode>) -> Result<(), StartError> {
     // First of all: what an earlier guard has left must keep its numbers.
     let kept = Kept::receive();
+    memory::share_heaps();
     let options = Options { config_file: config_file.map(Path::to_owned), mode };
     let running = Running::start(options, kept).inspect_err(|_| kept::give_up())?;
     running.supervise();
@@ -185,6 +184,7 @@ impl Running {
         let server = listen(&config, &guard, &audit);
         let textfile = textfile::start(&config.metrics, &guard, &counters, &audit);
         say_ready(survey.directories);
+        memory::give_back(); // what the start needed and nobody needs any more
         Ok(Running {
             options,
             config,
@@ -341,9 +341,9 @@ fn assemble(
             (list, Vec::new())
         }
     };
-    let queues = PerLane::new(|_| bounded(NOTICES));
+    let queues = PerLane::new(|_| Notices::new());
     let groups = changes.try_map(|lane, changes| {
-        let notices: Sender<Notice> = Clone::clone(&queues[lane].0);
+        let notices = queues[lane].0.clone();
         let mut permission_group = |name: String, number| {
             let adopt =
                 |group| PermissionGroup::adopt(group, is_audited, if_forgotten, Arc::clone(ledger), number).ok();

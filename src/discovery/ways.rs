@@ -18,7 +18,7 @@ use nix::sys::stat::fstat;
 
 use crate::fanotify::group::fd_link;
 use crate::fanotify::wire::Info;
-use crate::fanotify::{Changes, FileId, NotificationGroup};
+use crate::fanotify::{ByFile, Changes, FileId, NotificationGroup};
 use crate::watch::{Reached, Walk};
 
 /// Names that are watched, at most. Who may make site directories can make as many as he likes.
@@ -31,7 +31,7 @@ const MAX_LINKS: usize = 16;
 /// A directory on the way of a glob.
 #[derive(Debug)]
 struct Stop {
-    path: PathBuf,
+    path: Box<Path>,
     /// Which globs lead through it, and which of their parts is looked for here.
     wants: Vec<Way>,
 }
@@ -67,7 +67,7 @@ pub struct Ways {
     group: NotificationGroup,
     globs: Vec<Vec<Part>>,
     /// By directory.
-    stops: HashMap<FileId, Stop>,
+    stops: ByFile<Stop>,
     /// Paths of guarded directories, and which of them is which name in a directory. Numbers stand for directory and
     /// name, as there are three of them for each environment: a mistake only makes something be looked at in vain.
     paths: Vec<Box<Path>>,
@@ -93,7 +93,7 @@ impl Ways {
         Ways {
             group,
             globs: globs.iter().map(|glob| parts(glob)).collect(),
-            stops: HashMap::new(),
+            stops: ByFile::default(),
             paths: Vec::new(),
             known: HashSet::new(),
             names: HashMap::new(),
@@ -178,7 +178,7 @@ impl Ways {
 
     fn stop_at(&mut self, place: &Reached, way: Way) {
         let Ok(id) = place.file() else { return };
-        if !self.stops.contains_key(&id) {
+        if !self.stops.contains(&id) {
             if self.stops.len() >= MAX_STOPS {
                 self.is_full = true;
                 return;
@@ -187,7 +187,10 @@ impl Ways {
                 return; // no handles: nothing tells of it, and it can be looked at all the same
             }
         }
-        let stop = self.stops.entry(id).or_insert_with(|| Stop { path: place.path.clone(), wants: Vec::new() });
+        let stop = self.stops.get_or_insert_with(&id, || Stop {
+            path: place.path.as_path().into(),
+            wants: Vec::with_capacity(1), // nearly every one is on the way of one glob
+        });
         if !stop.wants.contains(&way) {
             stop.wants.push(way);
         }

@@ -27,9 +27,15 @@ impl Handle {
     /// A handle of the given type and bytes, `None` if it is longer than the kernel allows.
     #[must_use]
     pub fn new(kind: i32, source: &[u8]) -> Option<Self> {
+        (source.len() <= MAX_HANDLE).then(|| Handle::of_file(kind, source))
+    }
+
+    /// The same for bytes that were a handle's.
+    pub(super) fn of_file(kind: i32, source: &[u8]) -> Self {
+        let len = source.len().min(MAX_HANDLE);
         let mut bytes = [0; MAX_HANDLE];
-        bytes.get_mut(..source.len())?.copy_from_slice(source);
-        Some(Handle { kind, len: u8::try_from(source.len()).ok()?, bytes })
+        bytes[..len].copy_from_slice(&source[..len]);
+        Handle { kind, len: len as u8, bytes }
     }
 
     /// The handle's type, which the file system chose.

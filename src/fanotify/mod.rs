@@ -4,16 +4,19 @@
 //! fcntl(2), pidfd_open(2), openat2(2), open_tree(2)). *Must not* know what a site directory or a policy is. *Hands to*
 //! its callers owned descriptors and plain values.
 
+pub mod by_file;
 pub mod event;
 pub mod file;
 pub mod group;
 pub mod handle;
 pub mod ledger;
 pub mod lending;
+pub mod memory;
 pub mod mounts;
 pub mod process;
 pub mod wire;
 
+pub use by_file::{ByFile, Identity, Kept};
 pub use event::{PermissionEvent, Reply};
 pub use file::{WriteProbe, probe_writers};
 pub use group::{Changes, NotificationGroup, Opens, PermissionGroup};

@@ -144,14 +144,14 @@ impl Guard {
     fn listing_settled(&self, (site, number): (SiteId, u64)) {
         self.parts.watch.tracker().settle_unseen(site, number);
         if let Some(site) = self.parts.watch.sites.get(site) {
-            self.wake(&site.file, site.id);
+            self.wake(&site.file(), site.id);
         }
     }
 
     /// A newcomer that raises no event when it is opened was not let stay. Before anybody is woken who waits for that.
     pub(super) fn disturbed(&self, site: SiteId, is_known: bool) {
         if let Some(site) = self.parts.watch.sites.get(self.parts.watch.sites.listed_for(site)) {
-            self.parts.watch.tracker().disturb(site.file, is_known);
+            self.parts.watch.tracker().disturb(site.file(), is_known);
         }
     }
 

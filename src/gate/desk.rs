@@ -34,7 +34,7 @@ impl Guard {
             return Err(Refusal::not_startup(path));
         }
         let dir = site.dir.try_clone().map_err(|error| Refusal::system(path, error))?;
-        let directory = Directory { path: site.guarded.path.clone(), handle: site.file.handle.to_string() };
+        let directory = Directory { path: site.guarded.path.clone(), handle: site.file().handle.to_string() };
         Ok((site, Place { dir, directory, name: name.to_owned() }))
     }
 

@@ -216,7 +216,9 @@ impl Discovery {
     /// Has the way to a guarded directory watched.
     pub(super) fn watch_way(&self, path: PathBuf) {
         let _ = self.guarded.send(path); // the other end is part of the same struct
-        self.wake();
+        if self.is_begun.load(Ordering::Acquire) {
+            self.wake(); // else the beginning does
+        }
     }
 
     /// A guarded directory was lost. It is guarded again where it lies now.
@@ -348,7 +350,7 @@ impl Guard {
         let Ok(walk) = Walk::new() else { return };
         for path in paths {
             work.ways.add(&walk, &path);
-            self.look_where_it_leads(&path); // what came before the way was watched
+            self.look_along(&walk, &path); // what came before the way was watched
         }
     }
 
@@ -547,10 +549,16 @@ impl Guard {
 
     /// Looks where a path leads that led to a site directory, or would if there were one.
     pub(super) fn look_where_it_leads(&self, path: &Path) {
-        let Some(target) = Walk::new().ok().and_then(|walk| leads_to(&walk, path)) else { return };
+        if let Ok(walk) = Walk::new() {
+            self.look_along(&walk, path);
+        }
+    }
+
+    fn look_along(&self, walk: &Walk, path: &Path) {
+        let Some(target) = leads_to(walk, path) else { return };
         let Ok(dir) = target.file() else { return };
         if let Some(site) = self.parts.watch.sites.by_path(&target.path).and_then(|id| self.parts.watch.sites.get(id)) {
-            if site.file == dir {
+            if site.identity.is(&dir) {
                 return;
             }
             if self.is_lost(&site) {

@@ -26,8 +26,8 @@ impl Guard {
     /// guard, because nothing is there yet.
     pub(super) fn guard_around(&self, site: &SiteDir, name: &OsStr, paths: &[Vec<u8>]) -> bool {
         if is_module_source(name.as_bytes()) {
-            for subdirectory in self.subdirectories_of(site) {
-                self.guard_subdirectory(site, subdirectory, Brought::Before);
+            for subdirectory in site.guarded.startup.subdirectories() {
+                self.guard_subdirectory(site, OsStr::from_bytes(subdirectory), Brought::Before);
             }
         }
         // Not a short circuit: each of them counts.
@@ -70,25 +70,13 @@ impl Guard {
         self.guard_because_of_another(guarded, Brought::Before).is_some()
     }
 
-    /// The subdirectories of a guarded directory in which code of a startup module may lie. What Python compiled counts
-    /// where there is a source: without one it is not looked at.
-    pub(super) fn subdirectories_of(&self, site: &SiteDir) -> Vec<&'static OsStr> {
-        let has_source =
-            site.startup_names().is_ok_and(|names| names.iter().any(|name| is_module_source(name.as_bytes())));
-        let names = site.guarded.startup.subdirectories().map(OsStr::from_bytes);
-        names
-            .filter(|name| {
-                let is_cache = site.guarded.startup.inside(name.as_bytes()).is_some_and(|inside| inside.is_cache());
-                has_source || !is_cache
-            })
-            .collect()
-    }
-
-    /// Guards a subdirectory, if it is there.
+    /// Guards a subdirectory in which code of a startup module may lie, if it is there. What Python compiled counts where
+    /// there is a source: without one it is not looked at. To read the directory for that is the last thing to be done: most
+    /// have no such subdirectory, and our own listing of a guarded one is a question to be answered, too.
     pub(super) fn guard_subdirectory(&self, site: &SiteDir, name: &OsStr, brought: Brought<'_>) {
         let Some(startup) = site.guarded.startup.inside(name.as_bytes()) else { return };
         let is_there = site.open(name, OFlag::O_PATH | OFlag::O_DIRECTORY).is_ok();
-        if !is_there || !self.subdirectories_of(site).contains(&name) {
+        if !is_there || (startup.is_cache() && !has_source(site)) {
             return;
         }
         let guarded = Guarded {
@@ -154,6 +142,10 @@ impl Guard {
         let dir = open_path(path).and_then(FileId::of);
         dir.is_ok_and(|dir| self.parts.watch.sites.by_file(&dir).is_some())
     }
+}
+
+fn has_source(site: &SiteDir) -> bool {
+    site.startup_names().is_ok_and(|names| names.iter().any(|name| is_module_source(name.as_bytes())))
 }
 
 fn is_root(dir: &std::fs::Metadata) -> bool {

@@ -23,7 +23,10 @@ use crate::fanotify::group::fd_link;
 use crate::fanotify::{FileId, Known};
 use crate::model::{ContentClass, Failure, Mode, Object, Origin, Reason, Sha256, Site};
 use crate::resolve::site_prefix;
-use crate::watch::{Author, Guarded, Lane, Quarantined, Role, SiteDir, SiteId, Sites, Unguardable, Walk, reach_local};
+use crate::watch::{
+    Author, Guarded, Lane, NotReached, Quarantined, Reached, Role, SiteDir, SiteId, Sites, Unguardable, Walk, Walks,
+    reach_local,
+};
 
 /// What was found in a directory when it was taken under guard.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -90,19 +93,33 @@ impl Guard {
 
     /// The same, if it is known how what is in it came there.
     pub(super) fn guard_directory(&self, path: &Path, brought: Brought<'_>) -> Result<Survey, NotGuarded> {
+        self.guard_reached(path, reach_local(path), brought)
+    }
+
+    fn guard_reached(
+        &self,
+        path: &Path,
+        place: Result<Reached, NotReached>,
+        brought: Brought<'_>,
+    ) -> Result<Survey, NotGuarded> {
         let guarded = Guarded {
             path: path.to_owned(),
             role: Role::Site,
             startup: self.parts.startup.clone(),
             facts: Site { path: path.to_owned(), prefix: site_prefix(path), owner: 0 },
         };
-        self.take_under_guard(guarded, brought).map_err(|why| NotGuarded { path: path.to_owned(), why })
+        let looked = place.map_err(io::Error::from).and_then(|place| self.take_place(guarded, &place, brought));
+        looked.map_err(|why| NotGuarded { path: path.to_owned(), why })
     }
 
     /// The same for any directory.
-    pub(super) fn take_under_guard(&self, mut guarded: Guarded, brought: Brought<'_>) -> io::Result<Survey> {
+    pub(super) fn take_under_guard(&self, guarded: Guarded, brought: Brought<'_>) -> io::Result<Survey> {
         let place = reach_local(&guarded.path)?;
-        let dir = self.mounts.open(&place)?;
+        self.take_place(guarded, &place, brought)
+    }
+
+    fn take_place(&self, mut guarded: Guarded, place: &Reached, brought: Brought<'_>) -> io::Result<Survey> {
+        let dir = self.mounts.open(place)?;
         let file = FileId::of(&dir)?;
         if guarded.role == Role::Site {
             guarded.facts.owner = dir.metadata()?.uid();
@@ -139,8 +156,8 @@ impl Guard {
             self.discovery.watch_way(path.clone());
         }
         self.parts.audit.record(self.note(Action::SiteGuarded, path));
-        for subdirectory in self.subdirectories_of(&site) {
-            self.guard_subdirectory(&site, subdirectory, brought);
+        for subdirectory in site.guarded.startup.subdirectories() {
+            self.guard_subdirectory(&site, OsStr::from_bytes(subdirectory), brought);
         }
         Ok(survey)
     }
@@ -360,7 +377,7 @@ impl Guard {
                     self.vacant.add(site.guarded.path.clone());
                 }
                 self.look_where_it_leads(&site.guarded.path);
-                self.discovery.look_for(site.file);
+                self.discovery.look_for(site.file());
             }
             Role::Inside { of, name } => {
                 if let Some(of) = self.parts.watch.sites.get(*of) {
@@ -384,8 +401,9 @@ impl Guard {
             Err(error) => (Vec::new(), vec![Unguardable { path: "/".into(), kind: error.to_string() }]),
         };
         let in_containers = self.sites_in_containers(&mut remote)?;
+        let mut walks = Walks::default();
         for path in paths.into_iter().chain(in_containers) {
-            match self.guard_site(&path) {
+            match self.guard_reached(&path, walks.reach(&path), Brought::Before) {
                 Ok(survey) => sum += survey,
                 Err(error) => failed.push(error),
             }

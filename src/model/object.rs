@@ -119,7 +119,8 @@ const CACHE: &[u8] = b"__pycache__";
 /// module does: suffixes, and modules that are imported at every start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StartupNames {
-    suffixes: Vec<Vec<u8>>,
+    /// Shared: each guarded directory has its own copy of the rest.
+    suffixes: Arc<[Vec<u8>]>,
     modules: &'static [&'static [u8]],
     is_cache: bool,
 }
@@ -142,13 +143,13 @@ impl StartupNames {
                 _ => return Err(pattern.to_owned()),
             }
         }
-        Ok(StartupNames { suffixes, modules: &[], is_cache: false })
+        Ok(StartupNames { suffixes: suffixes.into(), modules: &[], is_cache: false })
     }
 
     /// `sitecustomize` and `usercustomize` alone: what counts in a directory that is only on the module search path.
     #[must_use]
     pub fn customize() -> Self {
-        StartupNames { suffixes: Vec::new(), modules: CUSTOMIZE, is_cache: false }
+        StartupNames { suffixes: Arc::default(), modules: CUSTOMIZE, is_cache: false }
     }
 
     /// These names, and `sitecustomize` and `usercustomize`.
@@ -160,7 +161,7 @@ impl StartupNames {
     /// What counts in a subdirectory of that name: the code of a package, and what Python has compiled.
     #[must_use]
     pub fn inside(&self, subdirectory: &[u8]) -> Option<Self> {
-        let inside = |modules, is_cache| Some(StartupNames { suffixes: Vec::new(), modules, is_cache });
+        let inside = |modules, is_cache| Some(StartupNames { suffixes: Arc::default(), modules, is_cache });
         match subdirectory {
             _ if self.is_cache || self.modules.is_empty() => None,
             CACHE => inside(self.modules, true),

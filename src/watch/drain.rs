@@ -10,7 +10,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::Sender;
 use nix::fcntl::OFlag;
 use nix::sys::stat::fstat;
 use parking_lot::{Mutex, MutexGuard};
@@ -18,6 +17,7 @@ use parking_lot::{Mutex, MutexGuard};
 use super::lanes::{Lane, PerLane};
 use super::links::Links;
 use super::neighbours::Neighbours;
+use super::notices::Notices;
 use super::programs::{ProgramId, Programs};
 use super::sites::{Guarded, Role, SiteDir, SiteId, Sites, reach};
 use super::tracked::Tracker;
@@ -165,7 +165,7 @@ pub struct Groups {
     /// Stops listings of site directories.
     pub listing: Arc<PermissionGroup>,
     /// Where the gate listens.
-    pub notices: Sender<Notice>,
+    pub notices: Notices,
 }
 
 /// The watch groups and everything that they feed.
@@ -292,7 +292,7 @@ impl Watch {
     /// directory would, too, but wait for an answer from the thread that does this.
     pub fn barrier(&self, lane: Lane, fsid: u64) {
         static NUMBER: AtomicU64 = AtomicU64::new(0);
-        for site in self.sites.all().iter().filter(|site| site.file.fsid == fsid && site.lane == lane) {
+        for site in self.sites.all().iter().filter(|site| site.identity.fsid() == fsid && site.lane == lane) {
             let number = NUMBER.fetch_add(1, Ordering::Relaxed);
             let name = aside_name(&format!("{}-{number}", std::process::id()));
             let _ = site.open(&name, OFlag::O_PATH); // it is not there
@@ -318,9 +318,7 @@ impl Watch {
             }
             MutexGuard::bump(&mut queue);
         }
-        if self.lost_notices[lane].load(Ordering::Relaxed)
-            && self.lanes[lane].notices.try_send(Notice::Overflow).is_ok()
-        {
+        if self.lost_notices[lane].load(Ordering::Relaxed) && self.lanes[lane].notices.try_send(Notice::Overflow) {
             self.lost_notices[lane].store(false, Ordering::Relaxed);
         }
         if queued == Some(0) {
@@ -700,7 +698,7 @@ impl Watch {
 
     /// Hands a notice to the gate; where there is no room for it, the directories are read again instead.
     pub(super) fn send(&self, lane: Lane, notice: Notice) -> bool {
-        let is_sent = self.lanes[lane].notices.try_send(notice).is_ok();
+        let is_sent = self.lanes[lane].notices.try_send(notice);
         if !is_sent {
             self.counters.failed(Failure::WatchOverflow);
             self.lost_notices[lane].store(true, Ordering::Relaxed);

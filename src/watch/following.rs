@@ -105,11 +105,11 @@ impl Watch {
     /// The marks of a site directory that is guarded no longer are those of links, too.
     pub(super) fn keep_link_marks(&self, site: &SiteDir) -> io::Result<()> {
         let groups = &self.lanes[site.lane];
-        if self.links.gates(&site.file) {
+        if self.links.gates(&site.file()) {
             groups.gate.mark(Opens::Children, &site.dir)?;
             groups.changes.mark(Changes::Names, &site.dir)?;
         }
-        if self.links.needs(&site.file) {
+        if self.links.needs(&site.file()) {
             groups.changes.mark(Changes::DirectoryMoves, &site.dir)?;
         }
         Ok(())

@@ -311,7 +311,7 @@ impl Quarantine {
 }
 
 fn directory_of(site: &SiteDir) -> Directory {
-    Directory { path: site.guarded.path.clone(), handle: site.file.handle.to_string() }
+    Directory { path: site.guarded.path.clone(), handle: site.file().handle.to_string() }
 }
 
 fn put_back(site: &SiteDir, aside: &OsStr, name: &OsStr) -> io::Result<()> {

@@ -1,8 +1,10 @@
 //! The site directories: found by the policy's globs, known by handle, held open.
 
+use std::borrow::Borrow;
 use std::collections::{HashMap, HashSet};
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
@@ -16,7 +18,7 @@ use super::lanes::Lane;
 use super::walk::{NotReached, Unguardable, Walk};
 use crate::approvals::DirectoryId;
 use crate::fanotify::group::fd_link;
-use crate::fanotify::{FileId, Known};
+use crate::fanotify::{FileId, Identity, Kept, Known};
 use crate::model::{Site, StartupNames};
 
 /// A site directory's number, for as long as the daemon runs.
@@ -76,7 +78,7 @@ pub struct SiteDir {
     /// The directory, open.
     pub dir: File,
     /// Its identity.
-    pub file: FileId,
+    pub identity: Kept,
     /// Under which number the approvals know it.
     pub approvals: DirectoryId,
     /// Where things about it are queued.
@@ -84,6 +86,12 @@ pub struct SiteDir {
 }
 
 impl SiteDir {
+    /// Its identity, by value.
+    #[must_use]
+    pub fn file(&self) -> FileId {
+        self.identity.file()
+    }
+
     /// The path of an entry, for people.
     #[must_use]
     pub fn path_of(&self, name: &OsStr) -> PathBuf {
@@ -155,10 +163,58 @@ pub struct Sites {
 #[derive(Debug, Default)]
 struct Table {
     by_id: Vec<Option<Arc<SiteDir>>>,
-    by_file: HashMap<FileId, SiteId>,
-    by_path: HashMap<PathBuf, SiteId>,
+    by_file: HashSet<ByIdentity>,
+    by_path: HashSet<ByPath>,
     /// Those that others lie over, by path, the last that was covered last.
     covered: HashMap<PathBuf, Vec<SiteId>>,
+}
+
+/// A directory that is found by its identity.
+#[derive(Debug)]
+struct ByIdentity(Arc<SiteDir>);
+
+impl<'a> Borrow<dyn Identity + 'a> for ByIdentity {
+    fn borrow(&self) -> &(dyn Identity + 'a) {
+        &self.0.identity
+    }
+}
+
+impl PartialEq for ByIdentity {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.identity == other.0.identity
+    }
+}
+
+impl Eq for ByIdentity {}
+
+impl Hash for ByIdentity {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.identity.hash(state);
+    }
+}
+
+/// A directory that is found by its path.
+#[derive(Debug)]
+struct ByPath(Arc<SiteDir>);
+
+impl Borrow<Path> for ByPath {
+    fn borrow(&self) -> &Path {
+        &self.0.guarded.path
+    }
+}
+
+impl PartialEq for ByPath {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.guarded.path == other.0.guarded.path
+    }
+}
+
+impl Eq for ByPath {}
+
+impl Hash for ByPath {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.guarded.path.hash(state);
+    }
 }
 
 impl Sites {
@@ -199,39 +255,37 @@ impl Sites {
         approvals: DirectoryId,
         lane: Lane,
     ) -> Option<Arc<SiteDir>> {
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        if table.by_file.contains_key(&file) {
+        let table = &mut *self.table.write().unwrap_or_else(PoisonError::into_inner);
+        if table.by_file.contains(&file as &dyn Identity) {
             return None;
         }
         let id = SiteId(table.by_id.len());
-        table.by_file.insert(file, id);
-        if let Some(below) = table.by_path.insert(guarded.path.clone(), id) {
-            table.covered.entry(guarded.path.clone()).or_default().push(below);
+        let site = Arc::new(SiteDir { id, guarded, dir, identity: Kept::from(&file), approvals, lane });
+        table.by_file.insert(ByIdentity(Arc::clone(&site)));
+        if let Some(ByPath(below)) = table.by_path.replace(ByPath(Arc::clone(&site))) {
+            table.covered.entry(site.guarded.path.clone()).or_default().push(below.id);
         }
-        let site = Arc::new(SiteDir { id, guarded, dir, file, approvals, lane });
         table.by_id.push(Some(Arc::clone(&site)));
         Some(site)
     }
 
     /// Forgets a directory that is gone or has been moved away.
     pub fn remove(&self, id: SiteId) {
-        let mut table = self.table.write().unwrap_or_else(PoisonError::into_inner);
-        if let Some(site) = table.by_id.get_mut(id.0).and_then(Option::take) {
-            table.by_file.remove(&site.file);
-            // Another directory may be known by that path by now; one that was covered by this one, as by a mount, is again.
-            let path = &site.guarded.path;
-            if table.by_path.get(path) == Some(&id) {
-                table.by_path.remove(path);
-                let below = table.covered.get_mut(path).and_then(Vec::pop);
-                if let Some(below) = below {
-                    table.by_path.insert(path.clone(), below);
-                }
-            } else if let Some(covered) = table.covered.get_mut(path) {
-                covered.retain(|other| *other != id);
-            }
-            if table.covered.get(path).is_some_and(Vec::is_empty) {
-                table.covered.remove(path);
-            }
+        let table = &mut *self.table.write().unwrap_or_else(PoisonError::into_inner);
+        let Some(site) = table.by_id.get_mut(id.0).and_then(Option::take) else { return };
+        table.by_file.remove(&site.identity as &dyn Identity);
+        // Another directory may be known by that path by now; one that was covered by this one, as by a mount, is again.
+        let path = site.guarded.path.as_path();
+        if table.by_path.get(path).is_some_and(|known| known.0.id == id) {
+            table.by_path.remove(path);
+            let below = table.covered.get_mut(path).and_then(Vec::pop);
+            let below = below.and_then(|below| table.by_id.get(below.0).cloned().flatten());
+            table.by_path.extend(below.map(ByPath));
+        } else if let Some(covered) = table.covered.get_mut(path) {
+            covered.retain(|other| *other != id);
+        }
+        if table.covered.get(path).is_some_and(Vec::is_empty) {
+            table.covered.remove(path);
         }
     }
 
@@ -245,13 +299,13 @@ impl Sites {
     #[must_use]
     pub fn by_file(&self, file: &FileId) -> Option<Arc<SiteDir>> {
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.by_file.get(file).and_then(|id| table.by_id.get(id.0).cloned().flatten())
+        table.by_file.get(file as &dyn Identity).map(|found| Arc::clone(&found.0))
     }
 
     /// A directory by what seems to be its path.
     #[must_use]
     pub fn by_path(&self, path: &Path) -> Option<SiteId> {
-        self.table.read().unwrap_or_else(PoisonError::into_inner).by_path.get(path).copied()
+        self.table.read().unwrap_or_else(PoisonError::into_inner).by_path.get(path).map(|found| found.0.id)
     }
 
     /// The directories that are guarded because of this one.

@@ -11,7 +11,7 @@ use super::lanes::{Lane, PerLane};
 use super::permit::{Permit, Stage};
 use super::sites::SiteId;
 use super::unrest::{Felt, Unrest};
-use crate::fanotify::FileId;
+use crate::fanotify::{ByFile, FileId, Kept};
 
 /// How long a file without a startup name stays tracked. An opener that looked the name up before it went must have
 /// reached the gate by then.
@@ -138,8 +138,9 @@ struct Departure {
 /// The table.
 #[derive(Debug, Default)]
 pub struct Tracker {
-    files: HashMap<FileId, TrackedFile>,
-    occupants: HashMap<Place, FileId>,
+    /// Each apart: a table has up to twice the room that it needs.
+    files: ByFile<Box<TrackedFile>>,
+    occupants: HashMap<Place, Kept>,
     /// Names whose approved file was replaced by a newcomer that has not been accepted.
     displaced: HashSet<Place>,
     /// Names whose approved file went away.
@@ -153,12 +154,12 @@ impl Tracker {
     /// A tracked file.
     #[must_use]
     pub fn get(&self, file: &FileId) -> Option<&TrackedFile> {
-        self.files.get(file)
+        self.files.get(file).map(Box::as_ref)
     }
 
     /// A tracked file, to be changed.
     pub fn get_mut(&mut self, file: &FileId) -> Option<&mut TrackedFile> {
-        self.files.get_mut(file)
+        self.files.get_mut(file).map(Box::as_mut)
     }
 
     /// How many files are tracked.
@@ -176,7 +177,7 @@ impl Tracker {
     /// The file that has this name now, as far as notifications tell.
     #[must_use]
     pub fn occupant(&self, site: SiteId, name: &OsStr) -> Option<FileId> {
-        self.occupants.get(&(site, name.to_owned())).copied()
+        self.occupants.get(&(site, name.to_owned())).map(Kept::file)
     }
 
     /// Whether a file that was found under a name is known there and was accepted, or is about to be judged.
@@ -188,13 +189,13 @@ impl Tracker {
     /// Whether nobody has judged a file, and nobody is about to.
     #[must_use]
     pub fn needs_judgement(&self, file: &FileId) -> bool {
-        let is_settled = |entry: &TrackedFile| entry.approved || entry.pending > 0 || entry.permit.is_some();
+        let is_settled = |entry: &Box<TrackedFile>| entry.approved || entry.pending > 0 || entry.permit.is_some();
         !self.files.get(file).is_some_and(is_settled)
     }
 
     /// A file is about to be put under a startup name, with approved bytes.
     pub fn expect_approved(&mut self, file: FileId) {
-        let entry = self.files.entry(file).or_default();
+        let entry = self.files.get_or_insert_with(&file, Box::default);
         entry.approved = true;
         entry.nameless_since = Some(Instant::now());
     }
@@ -202,7 +203,8 @@ impl Tracker {
     /// A file got a startup name, from process `by` (0: not known). Returns the file that had it.
     pub fn appear(&mut self, file: FileId, site: SiteId, name: &OsStr, by: u32) -> Option<FileId> {
         let place = (site, name.to_owned());
-        let replaced = self.occupants.insert(place.clone(), file).filter(|before| *before != file);
+        let before = self.occupants.insert(place.clone(), Kept::from(&file));
+        let replaced = before.map(|before| before.file()).filter(|before| *before != file);
         if let Some(before) = replaced {
             if self.files.get(&before).is_some_and(|before| before.approved) {
                 self.displaced.insert(place.clone());
@@ -217,12 +219,15 @@ impl Tracker {
             self.departed.remove(&place);
             self.displaced.insert(place.clone());
         }
-        let entry = self.files.entry(file).or_default();
+        let entry = self.files.get_or_insert_with(&file, Box::default);
         entry.nameless_since = None;
         let names = Arc::make_mut(&mut entry.names);
         names.retain(|known| *known != place);
         if names.len() == MAX_NAMES {
             names.remove(0);
+        }
+        if names.is_empty() {
+            names.reserve_exact(1); // nearly every file has one
         }
         names.push(place);
         replaced
@@ -239,7 +244,7 @@ impl Tracker {
 
     /// A file is reached through a symbolic link of that name.
     pub fn alias(&mut self, file: FileId, site: SiteId, name: &OsStr) {
-        let entry = self.files.entry(file).or_default();
+        let entry = self.files.get_or_insert_with(&file, Box::default);
         entry.is_target = true;
         entry.nameless_since = None;
         let place = (site, name.to_owned());
@@ -306,10 +311,9 @@ impl Tracker {
     /// to be removed.
     pub fn leave_behind(&mut self, file: FileId) -> bool {
         // It may not have been told of yet; without a name it is forgotten after a while.
-        let entry = self.files.entry(file).or_insert_with(|| TrackedFile {
-            fresh: true,
-            nameless_since: Some(Instant::now()),
-            ..TrackedFile::default()
+        let entry = self.files.get_or_insert_with(&file, || {
+            let nameless_since = Some(Instant::now());
+            Box::new(TrackedFile { fresh: true, nameless_since, ..TrackedFile::default() })
         });
         entry.is_left_behind = entry.fresh && !entry.has_writers();
         entry.is_left_behind && !entry.names.is_empty()
@@ -343,7 +347,7 @@ impl Tracker {
     }
 
     fn lose_occupant(&mut self, place: &Place, file: Option<&FileId>) -> Option<FileId> {
-        let occupant = *self.occupants.get(place)?;
+        let occupant = self.occupants.get(place)?.file();
         if file.is_some_and(|file| *file != occupant) {
             return None;
         }
@@ -352,18 +356,22 @@ impl Tracker {
         Some(occupant)
     }
 
+    fn is_occupant(&self, place: &Place, file: &FileId) -> bool {
+        self.occupants.get(place).is_some_and(|occupant| occupant.is(file))
+    }
+
     /// The names that a file has now.
     #[must_use]
     pub fn current_names(&self, file: &FileId) -> Vec<Place> {
         let Some(entry) = self.files.get(file) else { return Vec::new() };
-        entry.names.iter().filter(|place| self.occupants.get(*place) == Some(file)).cloned().collect()
+        entry.names.iter().filter(|place| self.is_occupant(place, file)).cloned().collect()
     }
 
     /// Whether somebody who opens that name gets this file: it has the name, or a symbolic link of the name leads to it.
     #[must_use]
     pub fn leads_to(&self, site: SiteId, name: &OsStr, file: &FileId) -> bool {
         let place = (site, name.to_owned());
-        self.occupants.get(&place) == Some(file)
+        self.is_occupant(&place, file)
             || self.files.get(file).is_some_and(|entry| entry.is_target && entry.names.contains(&place))
     }
 
@@ -501,13 +509,13 @@ impl Tracker {
         self.unrest.retain(|_, unrest| !unrest.is_forgiven(now));
         let nameless = self.files.values().filter(|entry| entry.nameless_since.is_some()).count();
         let grace = if nameless > CROWD { CROWDED_GRACE } else { GRACE };
-        self.files.iter().filter(|(_, entry)| entry.is_due(now, grace)).map(|(file, _)| *file).collect()
+        self.files.iter().filter(|(_, entry)| entry.is_due(now, grace)).map(|(file, _)| file.file()).collect()
     }
 
     /// Forgets a file that was due, unless it has got a name or a notice since.
     pub fn forget(&mut self, file: &FileId) -> Option<TrackedFile> {
         let is_idle = self.files.get(file).is_some_and(|entry| entry.is_due(Instant::now(), Duration::ZERO));
-        if is_idle { self.files.remove(file) } else { None }
+        if is_idle { self.files.remove(file).map(|entry| *entry) } else { None }
     }
 }
 

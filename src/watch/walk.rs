@@ -7,6 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Component, Path, PathBuf};
 use std::rc::Rc;
+use std::time::{Duration, Instant};
 
 use nix::fcntl::{OFlag, open, openat, readlinkat};
 use nix::sys::stat::{Mode, fstat};
@@ -19,6 +20,9 @@ use crate::fanotify::{FileId, Known, Lookup, borrow_mount, copy_mount, open_with
 const MAX_LINKS: usize = 40;
 /// How many directories deep `**` goes.
 const MAX_DEPTH: usize = 16;
+
+/// How long a table of mounts is gone by. A number in it may be another mount's once the first is gone.
+const FRESH: Duration = Duration::from_millis(50);
 
 const LOOK: OFlag = OFlag::O_PATH.union(OFlag::O_NOFOLLOW).union(OFlag::O_CLOEXEC);
 
@@ -338,6 +342,29 @@ fn entries(dir: impl AsFd) -> Vec<std::ffi::OsString> {
 /// As [`Walk::reach`].
 pub fn reach_local(path: &Path) -> Result<Reached, NotReached> {
     Walk::new()?.reach(path)
+}
+
+/// For one directory after the other: the table of mounts is not read for each of them.
+#[derive(Debug, Default)]
+pub struct Walks(Option<(Walk, Instant)>);
+
+impl Walks {
+    /// As [`reach_local`], by a table of mounts that is not quite new, unless a mount is met that is not in it.
+    ///
+    /// # Errors
+    /// As [`Walk::reach`].
+    pub fn reach(&mut self, path: &Path) -> Result<Reached, NotReached> {
+        if let Some((walk, read)) = &self.0
+            && read.elapsed() < FRESH
+        {
+            let reached = walk.reach(path);
+            if !matches!(reached, Err(NotReached::Remote(_))) {
+                return reached;
+            }
+        }
+        let (walk, _) = self.0.insert((Walk::new()?, Instant::now()));
+        walk.reach(path)
+    }
 }
 
 #[cfg(test)]

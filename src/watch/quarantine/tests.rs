@@ -37,7 +37,14 @@ fn stage() -> Stage {
     let facts = Site { path: path.clone(), owner: 0, prefix: dir.path().to_owned() };
     let startup = StartupNames::new(&["*.pth"]).unwrap();
     let guarded = Guarded { path: path.clone(), role: Role::Site, startup, facts };
-    let site = SiteDir { id: SiteId(0), guarded, dir: open, file, approvals, lane: Lane::System };
+    let site = SiteDir {
+        id: SiteId(0),
+        guarded,
+        dir: open,
+        identity: crate::fanotify::Kept::from(&file),
+        approvals,
+        lane: Lane::System,
+    };
     let quarantine = Quarantine::open(&state, MAX_SIZE).unwrap();
     Stage { _dir: dir, path, state, site, quarantine }
 }
