@@ -61,11 +61,13 @@ impl Contestant {
         }
     }
 
-    /// Whether it is compared in such a session. What others do with thousands of directories is not asked.
+    /// Whether it is compared in such a session. What others do with thousands of directories is not asked; fapolicyd
+    /// trusts nothing that pip has just written.
     pub(crate) fn knows(self, sites: Sites) -> bool {
         match self {
             Contestant::None | Contestant::Null | Contestant::Audit | Contestant::Enforce => true,
-            Contestant::Fapolicyd | Contestant::Clamonacc => !matches!(sites, Sites::Work { others: 1.. }),
+            Contestant::Clamonacc => !matches!(sites, Sites::Work { others: 1.. }),
+            Contestant::Fapolicyd => !matches!(sites, Sites::Work { others: 1.. } | Sites::Pip),
         }
     }
 

@@ -38,7 +38,10 @@ pub(crate) fn run(options: &Options, disk: &Path) -> Result<()> {
                 }
                 eprintln!("round {}, {sites:?}, {}", round + 1, contestant.name());
                 let session = Session { options, place: &place, contestant, round, sites };
-                session.run(&workloads, &mut results).with_context(|| format!("{sites:?}, {}", contestant.name()))?;
+                session.run(&workloads, &mut results).with_context(|| {
+                    let said = std::fs::read_to_string(place.at("said")).unwrap_or_default();
+                    format!("{sites:?}, {}, which said: {said}", contestant.name())
+                })?;
             }
         }
     }

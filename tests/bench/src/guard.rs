@@ -42,7 +42,7 @@ pub(crate) fn start(program: &Path, mode: &str, place: &Place, sites: Sites) -> 
         Ok(ready) => Ok((vec![child], ready)),
         Err(error) => {
             end(&mut child);
-            Err(error.context(format!("pthguard said: {}", fs::read_to_string(said).unwrap_or_default())))
+            Err(error)
         }
     }
 }

@@ -35,9 +35,15 @@ pub(crate) enum Deed {
     MakeDirectory(PathBuf),
     /// Create a file in this directory, and close it. It is removed again, which is not timed.
     Create(PathBuf),
-    /// Start a program and wait for its end. Then what it has made is removed, which is not timed: the entries of
-    /// `made_in` whose names begin with `made`.
-    Run { program: PathBuf, arguments: Vec<String>, made_in: PathBuf, made: Option<String> },
+    /// Start a program and wait for its end. Then what it has made in a directory is removed, which is not timed.
+    Run { program: PathBuf, arguments: Vec<String>, made_in: PathBuf, made: Option<Made> },
+}
+
+/// What a program makes each time: entries whose names begin so, and how many there have to be.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Made {
+    pub(crate) beginning: String,
+    pub(crate) count: usize,
 }
 
 /// What an opener is told.
@@ -131,7 +137,7 @@ enum Doer {
     Rename { from: CString, to: CString },
     MakeDirectory(CString),
     Create(CString),
-    Run { command: Command, made_in: PathBuf, made: Option<String> },
+    Run { command: Box<Command>, made_in: PathBuf, made: Option<Made> },
 }
 
 impl Doer {
@@ -150,7 +156,7 @@ impl Doer {
             Deed::Run { program, arguments, made_in, made } => {
                 let mut command = Command::new(program);
                 command.args(arguments).stdin(Stdio::null()).stdout(Stdio::null());
-                Doer::Run { command, made_in: made_in.clone(), made: made.clone() }
+                Doer::Run { command: Box::new(command), made_in: made_in.clone(), made: made.clone() }
             }
         })
     }
@@ -212,22 +218,26 @@ fn timed(call: impl FnOnce() -> nix::Result<()>) -> Result<(Duration, bool)> {
     }
 }
 
-/// Removes what a program has made. It must have made something.
-fn remove_made(directory: &Path, beginning: &str) -> Result<()> {
+/// Removes what a program has made. All of it must be there, and what is a file must be readable: a guard that holds it back
+/// would otherwise have been quick for nothing.
+fn remove_made(directory: &Path, made: &Made) -> Result<()> {
     let mut removed = 0;
     for entry in std::fs::read_dir(directory)? {
         let entry = entry?;
-        if !entry.file_name().as_bytes().starts_with(beginning.as_bytes()) {
+        if !entry.file_name().as_bytes().starts_with(made.beginning.as_bytes()) {
             continue;
         }
         removed += 1;
-        match entry.file_type()?.is_dir() {
-            true => std::fs::remove_dir_all(entry.path())?,
-            false => std::fs::remove_file(entry.path())?,
+        let path = entry.path();
+        if entry.file_type()?.is_dir() {
+            std::fs::remove_dir_all(path)?;
+        } else {
+            std::fs::read(&path).with_context(|| path.display().to_string())?;
+            std::fs::remove_file(path)?;
         }
     }
-    if removed == 0 {
-        bail!("nothing called {beginning}* was made in {}", directory.display());
+    if removed != made.count {
+        bail!("{removed} instead of {} entries {}* were made in {}", made.count, made.beginning, directory.display());
     }
     Ok(())
 }

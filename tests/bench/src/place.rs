@@ -1,7 +1,7 @@
 //! What lies on the benchmark's file system. Whatever is guarded is in here, and nothing else of the machine.
 //!
 //! ```text
-//! bin/opener, permitted, denied     this program, three times: who is permitted to write is told by the path
+//! bin/opener, permitted, denied     this program, three times
 //! elsewhere/                        guarded by nobody
 //! work/…/site-packages              for single opens
 //! venv/…/site-packages              an environment with five startup files, and a package of 200 modules
@@ -16,16 +16,19 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::enclosure::must;
+use crate::opener::Made;
 use crate::responder::Marks;
 
 /// The interpreter: the distribution's, which the built-in policy knows.
 pub(crate) const PYTHON: &str = "/usr/bin/python3";
+/// This program's names there: who is permitted to write is told by the path.
+const OPENERS: [&str; 3] = ["opener", "permitted", "denied"];
 /// Modules of the package that is imported.
 const MODULES: usize = 200;
 /// Packages that pip installs.
 const PACKAGES: usize = 20;
 /// What each of them is called, with a number behind it.
-pub(crate) const PACKAGE: &str = "benchwheel";
+const PACKAGE: &str = "benchwheel";
 /// Writes the wheels.
 const WHEELS: &str = include_str!("../wheels.py");
 
@@ -43,7 +46,7 @@ impl Place {
         for directory in ["bin", "elsewhere", "tmp"] {
             fs::create_dir(place.at(directory))?;
         }
-        for name in ["opener", "permitted", "denied"] {
+        for name in OPENERS {
             fs::copy("/proc/self/exe", place.at("bin").join(name))?;
         }
         fs::write(place.unguarded(), "# nobody asks for this\n")?;
@@ -122,7 +125,9 @@ impl Place {
         let names = (0..MODULES).map(|number| format!("m{number:03}"));
         let imports: String = names.clone().map(|name| format!("from . import {name}\n")).collect();
         fs::write(package.join("everything.py"), imports)?;
-        names.map(|name| Ok(fs::write(package.join(name + ".py"), "X = 1\n")?)).collect::<Result<()>>()?;
+        for name in names {
+            fs::write(package.join(name + ".py"), "X = 1\n")?;
+        }
         // Bytecode, as after the first import.
         must(Command::new(self.python("venv")).args(["-m", "compileall", "-q"]).arg(&package))
     }
@@ -165,6 +170,11 @@ impl Place {
         arguments.extend(["--root-user-action=ignore", "--no-index", "--find-links", &wheels].map(str::to_owned));
         arguments.extend((0..PACKAGES).map(|number| format!("{PACKAGE}{number}")));
         arguments
+    }
+
+    /// What it makes: two directories for each package, and the startup file of one.
+    pub(crate) fn installed() -> Made {
+        Made { beginning: PACKAGE.to_owned(), count: 2 * PACKAGES + 1 }
     }
 
     /// The site directories of a session, as globs of the policy.

@@ -34,7 +34,8 @@ pub(crate) fn text(results: &Results, workloads: &[&Workload], contestants: &[Co
         "p99/none"
     );
     for workload in workloads {
-        for (number, contestant) in contestants.iter().enumerate() {
+        let known = contestants.iter().filter(|contestant| contestant.knows(workload.sites));
+        for (number, contestant) in known.enumerate() {
             let name = if number == 0 { workload.name } else { "" };
             row(&mut out, results, workload.name, name, *contestant);
         }

@@ -1,7 +1,7 @@
 //! What is done before each contestant, as a table.
 
 use crate::opener::Deed;
-use crate::place::{PACKAGE, Place, Sites};
+use crate::place::{Place, Sites};
 
 /// A row.
 #[derive(Clone, Copy)]
@@ -91,7 +91,7 @@ pub(crate) const WORKLOADS: &[Workload] = &[
             program: place.python("pip"),
             arguments: place.pip_arguments(),
             made_in: place.pip(),
-            made: Some(PACKAGE.to_owned()),
+            made: Some(Place::installed()),
         },
         long: 3,
         short: 0,
