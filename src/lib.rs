@@ -89,6 +89,8 @@
 
 pub mod model;
 
+pub mod backlog;
+
 pub mod fanotify;
 
 pub mod policy;

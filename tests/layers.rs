@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 /// Each module with what it may import of ours, in the order of the flow.
 const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("model", &[]),
+    ("backlog", &[]),
     ("fanotify", &[]),
     ("policy", &["model"]),
     ("config", &["model", "policy"]),
@@ -16,9 +17,9 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
     ("provenance", &["model"]),
     ("resolve", &["model", "fanotify"]),
     ("approvals", &["model"]),
-    ("audit", &["model"]),
+    ("audit", &["model", "backlog"]),
     ("quarantine", &["model", "approvals"]),
-    ("watch", &["model", "fanotify", "approvals", "quarantine", "audit"]),
+    ("watch", &["model", "backlog", "fanotify", "approvals", "quarantine", "audit"]),
     ("discovery", &["model", "fanotify", "provenance", "resolve", "watch"]),
     ("status", &["model", "audit"]),
     (
@@ -40,6 +41,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "gate",
         &[
             "model",
+            "backlog",
             "fanotify",
             "policy",
             "config",
@@ -59,6 +61,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "daemon",
         &[
             "model",
+            "backlog",
             "fanotify",
             "policy",
             "config",

@@ -17,9 +17,10 @@ use super::lines::Lines;
 use super::record::Record;
 use super::syslog::syslog_sink;
 use super::worker::{Inputs, Worker};
+use crate::backlog::Backlog;
 use crate::model::JsonFormat;
 
-/// Records that may wait for the auditor. A slot is a pointer: the queue itself costs no more than 128 KiB.
+/// Records that may wait for the auditor.
 pub const QUEUE_CAPACITY: usize = 8192;
 
 /// Orders that may wait for the auditor.
@@ -85,7 +86,7 @@ pub(super) struct Totals {
 /// The handle of whoever has something to record.
 #[derive(Clone, Debug)]
 pub struct Audit {
-    queue: Option<Sender<Box<Record>>>,
+    queue: Option<Backlog<Box<Record>>>,
     orders: Option<Sender<Order>>,
     totals: Arc<Totals>,
     sinks: Arc<[Arc<Losses>]>,
@@ -124,7 +125,7 @@ impl Audit {
         on_thread_start: impl FnOnce() + Send + 'static,
     ) -> io::Result<(Audit, Auditor)> {
         let losses = sinks.iter_mut().map(|sink| sink.health().losses()).collect();
-        let (queue, records) = bounded(QUEUE_CAPACITY);
+        let (queue, records) = Backlog::new(QUEUE_CAPACITY);
         let (order, orders) = bounded(ORDERS);
         let (stop, stopped) = bounded(1);
         let (done, finished) = bounded(1);
@@ -151,7 +152,7 @@ impl Audit {
     /// A handle and what is recorded through it, for tests.
     #[must_use]
     pub fn capture() -> (Audit, Receiver<Box<Record>>) {
-        let (queue, records) = bounded(QUEUE_CAPACITY);
+        let (queue, records) = Backlog::new(QUEUE_CAPACITY);
         (Audit { queue: Some(queue), orders: None, totals: Arc::default(), sinks: Arc::default() }, records)
     }
 
@@ -159,7 +160,7 @@ impl Audit {
     /// and counted.
     pub fn record(&self, record: Record) {
         if let Some(queue) = &self.queue
-            && queue.try_send(Box::new(record)).is_err()
+            && !queue.try_send(Box::new(record))
         {
             self.totals.dropped.fetch_add(1, Relaxed);
         }

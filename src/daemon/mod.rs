@@ -27,6 +27,7 @@ use sd_notify::NotifyState;
 
 use crate::approvals::{Approvals, Instance, StateError, Taken, prepare_directory};
 use crate::audit::{Action, Audit, Auditor, Counters, Record};
+use crate::backlog::Backlog;
 use crate::config::{self, Config};
 use crate::control::{self, Server};
 use crate::discovery::Scope;
@@ -34,13 +35,15 @@ use crate::fanotify::{Ledger, NotificationGroup, PermissionGroup, Reply, memory}
 use crate::gate::{Guard, GuardedList, Inherited, NotGuarded, Parts, Ruling, Survey};
 use crate::model::{Failure, Mode};
 use crate::resolve::Resolver;
-use crate::watch::{Groups, Notices, PerLane, Quarantine, Watch};
+use crate::watch::{Groups, PerLane, Quarantine, Watch};
 use health::Health;
 use kept::Kept;
 pub use privileges::{DESCRIPTORS, needed_capabilities};
 use signals::{Signal, Signals};
 use textfile::Writer;
 
+/// Notices that wait for an arrivals thread. More are a storm: then the directories are read again instead.
+const NOTICES: usize = 16_384;
 /// How long the threads may take to see that it is over.
 const JOIN: Duration = Duration::from_millis(600);
 /// How long whoever waits for a guard that takes over waits while it makes no progress, and how long at most: whoever can
@@ -341,7 +344,7 @@ fn assemble(
             (list, Vec::new())
         }
     };
-    let queues = PerLane::new(|_| Notices::new());
+    let queues = PerLane::new(|_| Backlog::new(NOTICES));
     let groups = changes.try_map(|lane, changes| {
         let notices = queues[lane].0.clone();
         let mut permission_group = |name: String, number| {

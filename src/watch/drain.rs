@@ -17,12 +17,12 @@ use parking_lot::{Mutex, MutexGuard};
 use super::lanes::{Lane, PerLane};
 use super::links::Links;
 use super::neighbours::Neighbours;
-use super::notices::Notices;
 use super::programs::{ProgramId, Programs};
 use super::sites::{Guarded, Role, SiteDir, SiteId, Sites, reach};
 use super::tracked::Tracker;
 use crate::approvals::DirectoryId;
 use crate::audit::Counters;
+use crate::backlog::Backlog;
 use crate::fanotify::wire::{Event, Names, Place};
 use crate::fanotify::{Changes, FileId, NotificationGroup, Opens, PermissionGroup, Pidfd};
 use crate::model::{Failure, StartupNames};
@@ -165,7 +165,7 @@ pub struct Groups {
     /// Stops listings of site directories.
     pub listing: Arc<PermissionGroup>,
     /// Where the gate listens.
-    pub notices: Notices,
+    pub notices: Backlog<Notice>,
 }
 
 /// The watch groups and everything that they feed.

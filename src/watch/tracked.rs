@@ -189,8 +189,8 @@ impl Tracker {
     /// Whether nobody has judged a file, and nobody is about to.
     #[must_use]
     pub fn needs_judgement(&self, file: &FileId) -> bool {
-        let is_settled = |entry: &Box<TrackedFile>| entry.approved || entry.pending > 0 || entry.permit.is_some();
-        !self.files.get(file).is_some_and(is_settled)
+        let is_settled = |entry: &TrackedFile| entry.approved || entry.pending > 0 || entry.permit.is_some();
+        !self.get(file).is_some_and(is_settled)
     }
 
     /// A file is about to be put under a startup name, with approved bytes.

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use nix::fcntl::OFlag;
 use pthguard::approvals::{Approvals, Directory, prepare_directory};
-use pthguard::fanotify::FileId;
+use pthguard::fanotify::{FileId, Kept};
 use pthguard::model::{Site, StartupNames};
 use pthguard::quarantine::{Note, Why};
 use pthguard::watch::{Guarded, Lane, Quarantine, Quarantined, Role, SiteDir, SiteId, restore_quarantined};
@@ -31,7 +31,7 @@ fn site(place: &Path) -> SiteDir {
         id: SiteId(0),
         guarded: Guarded { path, role: Role::Site, startup, facts },
         dir,
-        file,
+        identity: Kept::from(&file),
         approvals,
         lane: Lane::System,
     }
