@@ -11,7 +11,7 @@ use crate::audit::{Action, Outcome, Record};
 use crate::config::{Config, FailureTable, cannot_enforce};
 use crate::control::Peer;
 use crate::fanotify::Reply;
-use crate::model::{Access, Decision, Mode, Reason, Verdict, ViolationAction};
+use crate::model::{Access, Decision, Mode, Program, Reason, Verdict, ViolationAction};
 use crate::policy::Policy;
 use crate::watch::Lane;
 
@@ -153,7 +153,9 @@ impl Guard {
 
     /// Decides by this from now on. What has begun to be decided ends as it began.
     fn rule_by(&self, ruling: Ruling) {
-        self.parts.resolver.expect(ruling.policy.executables(), ruling.policy.asks_for_parents());
+        let policy = Arc::clone(&ruling.policy);
+        let with_parent = move |exe: &Program| policy.asks_for_parent_of(exe);
+        self.parts.resolver.expect(ruling.policy.executables(), Box::new(with_parent));
         self.watch_programs(); // before their renames are judged by it
         for groups in Lane::ALL.map(|lane| self.parts.watch.groups(lane)) {
             groups.gate.set_if_forgotten(ruling.reply(Verdict::Deny));

@@ -36,7 +36,7 @@ pub use self::trust::{Environment, Owner};
 use std::sync::Arc;
 
 use self::rule::Paths;
-use crate::model::{Access, ContentSet, Decision, Reason, Request, Verdict};
+use crate::model::{Access, ContentSet, Decision, Program, Reason, Request, Verdict};
 
 /// The rules, in the order in which they are asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -125,10 +125,10 @@ impl Policy {
         place.and_then(|place| u32::try_from(place + 1).ok()).unwrap_or(0)
     }
 
-    /// Whether some rule asks what started a process.
+    /// Whether some rule that may speak about a process of this program asks what started it.
     #[must_use]
-    pub fn asks_for_parents(&self) -> bool {
-        self.rules.iter().any(|rule| !rule.parent.is_empty())
+    pub fn asks_for_parent_of(&self, exe: &Program) -> bool {
+        self.rules.iter().any(|rule| !rule.parent.is_empty() && rule.may_name(exe))
     }
 
     /// Every rule with the first of its conditions that the request does not meet; `None` for one that it meets.

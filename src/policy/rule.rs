@@ -317,6 +317,11 @@ impl Rule {
         require(self.holds(self.fit_program(&subject.script, paths.script)), Mismatch::Script)
     }
 
+    /// Whether it may name a process that runs this.
+    pub(super) fn may_name(&self, exe: &Program) -> bool {
+        !matches!(Names::of(exe).fit(&self.exe, self.containers), Fit::No)
+    }
+
     /// Whether the process that started this one is the program of one of the rules in `parent`. Only the next one
     /// counts: further up, whatever an installer runs (a package's own build script) would be let in.
     fn has_parent(&self, request: &Request<'_>, rules: &[Rule]) -> bool {

@@ -1,11 +1,15 @@
 //! The system call that a blocked thread sleeps in: `/proc/TID/syscall` (proc_pid_syscall(5)). The thread cannot change its
 //! registers while it sleeps in the kernel.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::time::{Duration, Instant};
 
 /// How long to let a task run between two looks, if it has not gone to sleep yet.
 const PAUSE: Duration = Duration::from_micros(50);
+
+/// A little more than a number and eight words.
+const LINE: usize = 256;
 
 /// A system call with its arguments.
 ///
@@ -24,7 +28,8 @@ impl Call {
     pub(super) fn of(tid: u32, until: Instant) -> Option<Self> {
         let path = format!("/proc/{tid}/syscall");
         loop {
-            match fs::read_to_string(&path) {
+            let mut line = String::with_capacity(LINE);
+            match File::open(&path).and_then(|mut file| file.read_to_string(&mut line)).map(|_| line) {
                 Ok(line) if line.starts_with("running") && Instant::now() < until => std::thread::sleep(PAUSE),
                 Ok(line) => return Call::parse(&line),
                 Err(_) => return None,

@@ -13,6 +13,8 @@ use crate::model::Container;
 
 /// How much of the file is read: cgroup v1 has a dozen lines, a path is at most 4096 bytes long.
 const MAX_BYTES: u64 = 64 * 1024;
+/// What it takes nearly everywhere.
+const USUAL: usize = 1024;
 /// Longest name of a container that is believed; the digits of a digest.
 const MAX_NAME: usize = 64;
 
@@ -26,7 +28,7 @@ pub(super) struct Membership {
 impl Membership {
     /// Whatever can be read; a process is no less identified without it.
     pub(super) fn of(tid: u32) -> Self {
-        let mut bytes = Vec::new();
+        let mut bytes = Vec::with_capacity(USUAL);
         let read = File::open(format!("/proc/{tid}/cgroup")).map(|file| file.take(MAX_BYTES).read_to_end(&mut bytes));
         if matches!(read, Ok(Ok(_))) { Self::parse(&bytes) } else { Self::default() }
     }

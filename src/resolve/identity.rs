@@ -56,7 +56,7 @@ mod tests {
 
     #[test]
     fn a_process_and_a_thread_of_it() {
-        let resolver = Resolver::new(Vec::new(), false).unwrap();
+        let resolver = Resolver::new(Vec::new(), Box::new(|_| false)).unwrap();
         let tid = || nix::unistd::gettid().as_raw().cast_unsigned();
         for tid in [std::process::id(), tid(), std::thread::spawn(tid).join().unwrap_or_default()] {
             let Ok((subject, process)) = resolver.identify(tid) else { continue }; // the last one has ended

@@ -31,4 +31,4 @@ pub use listing::begins_to_list;
 pub use place::OpenedAs;
 pub use program::{open_path, program_at};
 pub use recorded::recorded;
-pub use subject::{Resolver, Unresolved};
+pub use subject::{Resolver, Unresolved, WithParent};

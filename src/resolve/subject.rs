@@ -4,6 +4,7 @@
 //! notification may be gone, and another process may have its id: there the notification's pidfd decides.
 
 use std::ffi::{OsStr, OsString};
+use std::fmt;
 use std::fs;
 use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
@@ -23,7 +24,7 @@ use super::script::{Named, is_python, named_script};
 use super::stat::Stat;
 use super::status::Status;
 use crate::fanotify::process::alive;
-use crate::model::{Ancestor, Script, Subject, Writers};
+use crate::model::{Ancestor, Program, Script, Subject, Writers};
 
 /// How many parents are looked up.
 const MAX_ANCESTORS: usize = 12;
@@ -61,27 +62,35 @@ pub struct Resolver {
     user_namespace: (u64, u64),
 }
 
+/// Whether some rule asks what started a process of a program.
+pub type WithParent = Box<dyn Fn(&Program) -> bool + Send + Sync>;
+
 /// What the policy asks for.
-#[derive(Debug)]
 struct AskedBy {
     executables: Vec<String>,
-    with_parent: bool,
+    with_parent: WithParent,
+}
+
+impl fmt::Debug for AskedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AskedBy").field("executables", &self.executables).finish_non_exhaustive()
+    }
 }
 
 impl Resolver {
-    /// `executables` are the globs of the programs that rules name; `with_parent`, whether some rule asks what started
-    /// a process.
+    /// `executables` are the globs of the programs that rules name; `with_parent` tells of which processes some rule
+    /// asks what started them: nobody else's parent is looked at.
     ///
     /// # Errors
     /// /proc is not there.
-    pub fn new(executables: Vec<String>, with_parent: bool) -> io::Result<Self> {
+    pub fn new(executables: Vec<String>, with_parent: WithParent) -> io::Result<Self> {
         let user_namespace = inode(Path::new("/proc/self/ns/user"))?;
         let asked = ArcSwap::from_pointee(AskedBy { executables, with_parent });
         Ok(Resolver { known: KnownPrograms::default(), asked, user_namespace })
     }
 
     /// Another policy, which asks for these.
-    pub fn expect(&self, executables: Vec<String>, with_parent: bool) {
+    pub fn expect(&self, executables: Vec<String>, with_parent: WithParent) {
         self.asked.store(Arc::new(AskedBy { executables, with_parent }));
     }
 
@@ -102,7 +111,7 @@ impl Resolver {
             return Err(Unresolved::OtherPidNamespace);
         }
         let (mut subject, ppid) = self.resolve(tid)?;
-        if self.asked.load().with_parent {
+        if (self.asked.load().with_parent)(&subject.exe) {
             subject.parent = self.parent(tid, ppid).map(Box::new);
         }
         subject.parents = ancestors(ppid);
@@ -134,7 +143,7 @@ impl Resolver {
     fn resolve(&self, tid: u32) -> Result<(Subject, u32), Unresolved> {
         let failed = |what| move |source: io::Error| Unresolved::Proc { what, pid: tid, source };
         let status = Status::read(tid).map_err(failed("status"))?;
-        let start_time = Stat::read(status.tgid).map_err(failed("stat"))?.start_time;
+        let Stat { start_time, threads, .. } = Stat::read(status.tgid).map_err(failed("stat"))?;
         let exe = executable(tid, &self.known).map_err(failed("exe"))?;
         let argv = read_list(tid, "cmdline").map_err(failed("cmdline"))?;
         let variables = read_list(tid, "environ").map_err(failed("environ"))?;
@@ -148,7 +157,7 @@ impl Resolver {
             argv: argv.strings,
             uids: status.uids,
             in_user_namespace: user_namespace.map_err(failed("ns/user"))? == self.user_namespace,
-            traced: status.tracer != 0 || is_traced(status.tgid, tid),
+            traced: status.tracer != 0 || (threads != 1 && is_traced(status.tgid, tid)),
             loader: loader(&variables),
             code: Writers::Root,
             parent: None,
@@ -301,7 +310,7 @@ mod tests {
 
     #[test]
     fn ourselves() {
-        let resolver = Resolver::new(Vec::new(), true).unwrap();
+        let resolver = Resolver::new(Vec::new(), Box::new(|_| true)).unwrap();
         let subject = resolver.subject_of_thread(nix::unistd::gettid().as_raw().cast_unsigned()).unwrap();
         assert!(subject.in_user_namespace && !subject.traced);
         assert_eq!(subject.parent.unwrap().pid, subject.parents[0].pid);
@@ -315,7 +324,7 @@ mod tests {
 
     #[test]
     fn a_process_that_does_not_exist() {
-        let resolver = Resolver::new(Vec::new(), false).unwrap();
+        let resolver = Resolver::new(Vec::new(), Box::new(|_| false)).unwrap();
         assert!(matches!(resolver.subject_of_thread(0), Err(Unresolved::OtherPidNamespace)));
         assert!(matches!(resolver.subject_of_thread(0x7fff_fff0), Err(Unresolved::Proc { .. })));
         assert!(matches!(resolver.subject_of_author(1, None), Err(Unresolved::Gone)));
