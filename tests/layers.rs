@@ -41,7 +41,6 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "gate",
         &[
             "model",
-            "backlog",
             "fanotify",
             "policy",
             "config",
