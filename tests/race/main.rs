@@ -60,7 +60,8 @@ const LONGEST_REST_US: u64 = 1 << 15;
 /// A loop that does not win within this many starts proves nothing.
 const HOPELESS: u64 = 400;
 
-/// How many starts are made for one that could list its directory and read what is approved, at the most.
+/// How many starts are made for one that could list its directory and read what is approved, at the most. Where that is not
+/// promised, one is one.
 const PATIENCE: u64 = 10;
 
 /// How long a run goes on.
@@ -68,13 +69,15 @@ struct Until {
     /// Starts that were not refused: one that may not list its directory reads nothing of the attacker's, and proves
     /// nothing.
     starts: u64,
+    /// Starts in all.
+    most: u64,
     executed: u64,
 }
 
 impl Until {
     fn is_reached(&self, tally: &Tally) -> bool {
         tally.starts.served() >= self.starts
-            || Sightings::get(&tally.starts.count) >= PATIENCE * self.starts
+            || Sightings::get(&tally.starts.count) >= self.most
             || tally.executed() >= self.executed
     }
 }
@@ -155,12 +158,13 @@ fn settles(place: &Place, kind: &Kind) -> Result<(), String> {
 fn compare(here: &Path, elsewhere: &Path, kind: &Kind, seed: u64, starts: u64) -> (Tally, Vec<String>) {
     let place = prepared(here, elsewhere, kind);
     let hopeless = if kind.promised { HOPELESS.max(starts) } else { starts };
-    let without = race(&place, elsewhere, kind, seed, &Until { starts: hopeless, executed: WINS });
+    let most = if kind.promised { PATIENCE * starts } else { starts };
+    let without = race(&place, elsewhere, kind, seed, &Until { starts: hopeless, most: hopeless, executed: WINS });
     drop(place);
 
     let place = prepared(here, elsewhere, kind);
     let mut guard = Config::new(&place).limit(Duration::from_secs(120 + starts)).start();
-    let with = race(&place, elsewhere, kind, seed, &Until { starts, executed: u64::MAX });
+    let with = race(&place, elsewhere, kind, seed, &Until { starts, most, executed: u64::MAX });
     table::row(kind.name, kind.promised, &without, &with);
     guard.assert_alive();
 
