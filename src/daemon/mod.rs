@@ -367,7 +367,7 @@ fn assemble(
     let notices = PerLane::new(|lane| queues[lane].1.clone());
     let startup = config.protect.startup_names();
     let watch = Watch::new(groups, startup.clone(), Arc::clone(&counters));
-    let policy = config.policy.clone();
+    let policy = Arc::clone(&ruling.policy);
     let with_parent = move |exe: &Program| policy.asks_for_parent_of(exe);
     let resolver = Resolver::new(config.policy.executables(), Box::new(with_parent));
     let resolver = resolver.map_err(system("cannot read /proc/self/ns/user (is /proc mounted?)"))?;

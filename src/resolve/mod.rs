@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod asked;
+mod beginning;
 mod call;
 mod cgroup;
 mod code;

@@ -1,10 +1,8 @@
 //! The numbers of `/proc/PID/stat` that are asked for of every writer (`proc_pid_stat(5)`).
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 
-/// More than the kernel writes: 52 numbers and a name.
-const MAX_STAT: usize = 2048;
+use super::beginning;
 
 /// Whose child a process is, of how many threads, and since when it runs.
 #[derive(Debug, PartialEq, Eq)]
@@ -16,12 +14,8 @@ pub(super) struct Stat {
 }
 
 impl Stat {
-    /// Reads with one system call: the kernel counts again what it tells for each.
     pub(super) fn read(pid: u32) -> io::Result<Self> {
-        let mut bytes = [0; MAX_STAT];
-        let len = File::open(format!("/proc/{pid}/stat"))?.read(&mut bytes)?;
-        Self::parse(&bytes[..len])
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no numbers behind the name"))
+        beginning::read(pid, "stat", "numbers behind the name", Self::parse)
     }
 
     /// The name is in brackets, and holds whatever bytes the process chose: brackets and blanks, too.

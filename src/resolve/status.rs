@@ -1,13 +1,10 @@
 //! The lines of `/proc/PID/status` that identify a process (`proc_pid_status(5)`). Read raw: the name line holds whatever
 //! bytes the process chose.
 
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
 
+use super::beginning;
 use crate::model::Uids;
-
-/// The lines that are looked for are among the first ones; the longest before them is the name's, escaped.
-const MAX_BEGINNING: usize = 2048;
 
 /// What identifies a process.
 pub(super) struct Status {
@@ -19,12 +16,8 @@ pub(super) struct Status {
 }
 
 impl Status {
-    /// Reads the beginning with one system call: the kernel writes all of it anew for each.
     pub(super) fn read(tid: u32) -> io::Result<Self> {
-        let mut bytes = [0; MAX_BEGINNING];
-        let len = File::open(format!("/proc/{tid}/status"))?.read(&mut bytes)?;
-        Self::parse(&bytes[..len])
-            .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "no Tgid, PPid, TracerPid and Uid lines"))
+        beginning::read(tid, "status", "Tgid, PPid, TracerPid and Uid lines", Self::parse)
     }
 
     fn parse(bytes: &[u8]) -> Option<Self> {
