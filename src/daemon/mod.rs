@@ -33,7 +33,7 @@ use crate::control::{self, Server};
 use crate::discovery::Scope;
 use crate::fanotify::{Ledger, NotificationGroup, PermissionGroup, Reply, memory};
 use crate::gate::{Guard, GuardedList, Inherited, NotGuarded, Parts, Ruling, Survey};
-use crate::model::{Failure, Mode, Program};
+use crate::model::{Failure, Mode};
 use crate::resolve::Resolver;
 use crate::watch::{Groups, PerLane, Quarantine, Watch};
 use health::Health;
@@ -367,9 +367,7 @@ fn assemble(
     let notices = PerLane::new(|lane| queues[lane].1.clone());
     let startup = config.protect.startup_names();
     let watch = Watch::new(groups, startup.clone(), Arc::clone(&counters));
-    let policy = Arc::clone(&ruling.policy);
-    let with_parent = move |exe: &Program| policy.asks_for_parent_of(exe);
-    let resolver = Resolver::new(config.policy.executables(), Box::new(with_parent));
+    let resolver = Resolver::new(config.policy.executables(), ruling.with_parent());
     let resolver = resolver.map_err(system("cannot read /proc/self/ns/user (is /proc mounted?)"))?;
     let quarantine = Quarantine::open(&config.state_dir, config.protect.max_size)?;
     let discover = config

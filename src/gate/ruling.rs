@@ -11,8 +11,9 @@ use crate::audit::{Action, Outcome, Record};
 use crate::config::{Config, FailureTable, cannot_enforce};
 use crate::control::Peer;
 use crate::fanotify::Reply;
-use crate::model::{Access, Decision, Mode, Program, Reason, Verdict, ViolationAction};
+use crate::model::{Access, Decision, Mode, Reason, Verdict, ViolationAction};
 use crate::policy::Policy;
+use crate::resolve::WithParent;
 use crate::watch::Lane;
 
 /// What a decision depends on beside the facts.
@@ -44,6 +45,13 @@ impl Ruling {
             generation: Arc::from(config.generation.as_str()),
             sources: config.sources.clone().into(),
         }
+    }
+
+    /// Whose parents the rules ask for.
+    #[must_use]
+    pub fn with_parent(&self) -> WithParent {
+        let policy = Arc::clone(&self.policy);
+        Box::new(move |exe| policy.asks_for_parent_of(exe))
     }
 
     /// What the kernel is told: in audit mode always to let the opener through.
@@ -153,9 +161,7 @@ impl Guard {
 
     /// Decides by this from now on. What has begun to be decided ends as it began.
     fn rule_by(&self, ruling: Ruling) {
-        let policy = Arc::clone(&ruling.policy);
-        let with_parent = move |exe: &Program| policy.asks_for_parent_of(exe);
-        self.parts.resolver.expect(ruling.policy.executables(), Box::new(with_parent));
+        self.parts.resolver.expect(ruling.policy.executables(), ruling.with_parent());
         self.watch_programs(); // before their renames are judged by it
         for groups in Lane::ALL.map(|lane| self.parts.watch.groups(lane)) {
             groups.gate.set_if_forgotten(ruling.reply(Verdict::Deny));
