@@ -139,6 +139,23 @@ fn releasing_a_group_lets_everybody_go_whoever_still_holds_an_event() {
     assert!(event.answer(Reply::Deny), "an answer to nobody");
 }
 
+/// As under a service manager that keeps the group: an answer that comes too late is left to the next process.
+#[test]
+fn an_answer_after_the_release_is_left_to_whoever_holds_the_group() {
+    let ledger = ledger();
+    let gated = Gated::new(PermissionGroup::new(Reply::Deny, Arc::clone(&ledger), 0));
+    let kept = gated.group.as_fd().try_clone_to_owned().unwrap();
+    let opener = gated.open(|path| File::create_new(path));
+    let event = gated.next_event();
+    gated.group.release().unwrap();
+    assert!(event.answer(Reply::Allow));
+    let left = ledger.left();
+    assert_eq!(left.len(), 1, "{left:?}");
+    let successor = PermissionGroup::adopt(kept, false, Reply::Deny, ledger, 0).unwrap();
+    assert!(successor.answer_number(left[0].number, Reply::Allow), "nobody waits for {left:?}");
+    assert!(opener.join().unwrap().is_ok());
+}
+
 #[test]
 fn the_thread_that_opens_is_the_one_that_is_told() {
     let gated = Gated::new(group(Reply::Allow));

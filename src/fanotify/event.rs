@@ -127,8 +127,9 @@ impl PermissionEvent {
 
     fn send(&self, response: Response) -> nix::Result<usize> {
         let written = nix::unistd::write(self.of.group.as_fd(), response.as_bytes());
-        if written != Err(Errno::EINVAL) {
-            self.of.ledger.clear(self.file.as_raw_fd()); // else it is said in other words
+        let is_said_anew = written == Err(Errno::EINVAL); // in other words
+        if !is_said_anew && !self.of.group.is_released() {
+            self.of.ledger.clear(self.file.as_raw_fd()); // else whoever holds the group answers
         }
         written
     }

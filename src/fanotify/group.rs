@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
@@ -30,19 +30,33 @@ const REPORT_DFID_NAME_TARGET: u32 = 0x0200 | 0x0400 | 0x0800 | 0x1000;
 
 /// The descriptor that every event of a group shares, to be answered through.
 #[derive(Debug)]
-pub(super) struct GroupFd(Fanotify);
+pub(super) struct GroupFd {
+    group: Fanotify,
+    /// What is written to it from now on may go nowhere.
+    is_released: AtomicBool,
+}
 
 impl AsFd for GroupFd {
     fn as_fd(&self) -> BorrowedFd<'_> {
-        self.0.as_fd()
+        self.group.as_fd()
     }
 }
 
 impl GroupFd {
+    fn new(group: Fanotify) -> Self {
+        GroupFd { group, is_released: AtomicBool::new(false) }
+    }
+
+    /// Whether answers may have gone nowhere by now. Raised before the group goes, so that it says no only of those that
+    /// the kernel has got.
+    pub(super) fn is_released(&self) -> bool {
+        self.is_released.load(Ordering::SeqCst)
+    }
+
     fn mark(&self, flags: MarkFlags, mask: MaskFlags, object: BorrowedFd<'_>) -> io::Result<()> {
         // fanotify_mark(2) refuses an O_PATH descriptor, its link in /proc it takes.
         let link = fd_link(object);
-        self.0.mark(flags, mask, nix::fcntl::AT_FDCWD, Some(&link)).map_err(io::Error::from)
+        self.group.mark(flags, mask, nix::fcntl::AT_FDCWD, Some(&link)).map_err(io::Error::from)
     }
 
     /// Reads once. `None` when nothing is queued.
@@ -247,7 +261,7 @@ impl PermissionGroup {
     }
 
     fn with((group, tells_errors): (Fanotify, bool), if_forgotten: Reply, ledger: Arc<Ledger>, number: u32) -> Self {
-        let (fd, if_forgotten) = (Arc::new(GroupFd(released_first(group))), Mutex::new(if_forgotten));
+        let (fd, if_forgotten) = (Arc::new(GroupFd::new(released_first(group))), Mutex::new(if_forgotten));
         PermissionGroup { fd, tells_errors, is_audited: false, if_forgotten, ledger, number, reading: Mutex::new(()) }
     }
 
@@ -381,15 +395,17 @@ impl PermissionGroup {
         self.number
     }
 
-    /// Lets everybody go: the group ends here and now, whoever still holds a descriptor of it.
+    /// Lets everybody go: the group ends here and now, whichever threads still use its descriptor.
     ///
     /// The last reference to a group's file may belong to a thread that waits for a slow file system, and until it is
-    /// gone the kernel keeps holding openers. So the descriptor's file is replaced, which ends the group at once.
+    /// gone the kernel keeps holding openers. So the descriptor's file is replaced, which ends the group at once, unless
+    /// another process holds it, too: what is answered from now on stays in the ledger for that one.
     ///
     /// # Errors
     /// What open(2) of /dev/null or dup3(2) says.
     pub fn release(&self) -> io::Result<()> {
         let null = std::fs::File::open("/dev/null")?;
+        self.fd.is_released.store(true, Ordering::SeqCst);
         // SAFETY: both descriptors are open; the target stays a valid descriptor owned by `self.fd`, of another file.
         let status = unsafe { libc::dup3(null.as_raw_fd(), self.fd.as_fd().as_raw_fd(), libc::O_CLOEXEC) };
         if status < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
@@ -452,7 +468,7 @@ impl NotificationGroup {
             | InitFlags::FAN_REPORT_PIDFD
             | InitFlags::from_bits_retain(REPORT_DFID_NAME_TARGET);
         let event_flags = EventFFlags::O_RDONLY | EventFFlags::O_LARGEFILE | EventFFlags::O_CLOEXEC;
-        let fd = GroupFd(Fanotify::init(flags, event_flags)?);
+        let fd = GroupFd::new(Fanotify::init(flags, event_flags)?);
         Ok(NotificationGroup { fd, leaves_out_files: AtomicU8::new(NOT_ASKED) })
     }
 
@@ -463,7 +479,7 @@ impl NotificationGroup {
     pub fn adopt(group: OwnedFd) -> io::Result<Self> {
         queued_events(&group)?;
         // SAFETY: the descriptor is owned, and that of a group. On one of anything else its calls fail.
-        let fd = GroupFd(unsafe { Fanotify::from_owned_fd(group) });
+        let fd = GroupFd::new(unsafe { Fanotify::from_owned_fd(group) });
         Ok(NotificationGroup { fd, leaves_out_files: AtomicU8::new(NOT_ASKED) })
     }
 

@@ -131,9 +131,19 @@ fn an_event_that_was_read_and_not_answered() {
     assert!(took_over.contains("4 had been read"), "{took_over}");
 }
 
-/// Killed again and again beside attackers, with honest openers: no start runs what is planted, and no open is lost.
 #[test]
 fn killed_again_and_again_beside_attackers() {
+    ended_again_and_again(libc::SIGKILL);
+}
+
+/// What is read while the guard stops is answered, too: by itself, or by the next one.
+#[test]
+fn stopped_again_and_again_beside_attackers() {
+    ended_again_and_again(libc::SIGTERM);
+}
+
+/// With honest openers beside the attackers: no start runs what is planted, and no open is lost.
+fn ended_again_and_again(signal: i32) {
     let kills = std::env::var("PTHGUARD_KILLS").map_or(10, |text| text.parse().expect("PTHGUARD_KILLS is a number"));
     let mut stage = Stage::new(|config| config.limit(Duration::from_secs(600)));
     let (stop, lost, opened) = (AtomicBool::new(false), AtomicU32::new(0), AtomicU32::new(0));
@@ -179,7 +189,7 @@ fn killed_again_and_again_beside_attackers() {
             let before = opened.load(Ordering::SeqCst);
             wait_for("openers go on", SOON, || (opened.load(Ordering::SeqCst) > before + 50).then_some(()));
             let begin = Instant::now();
-            stage.keeper.end(libc::SIGKILL);
+            stage.keeper.end(signal);
             stage.keeper.start(stage.config.command());
             restarts.push(begin.elapsed());
         }
@@ -189,7 +199,7 @@ fn killed_again_and_again_beside_attackers() {
     let (lost, opened, longest) = (lost.into_inner(), opened.into_inner(), *longest.lock().unwrap());
     let restart = restarts.iter().max().copied().unwrap_or_default();
     println!(
-        "{kills} kills: {lost} of {opened} opens lost, the longest took {longest:?}, the longest restart {restart:?}"
+        "{kills} ends by signal {signal}: {lost} of {opened} opens lost, the longest took {longest:?}, the longest restart {restart:?}"
     );
     let records = records_in(&stage.config.events());
     let of = |action| records.iter().filter(move |record| field(record, "event.action") == action);
