@@ -124,7 +124,9 @@ fn run(command: &mut Command) -> Running {
 fn a_live_process() {
     let place = Place::new();
     let copy = place.dir.path().join("tail");
-    fs::copy("/usr/bin/tail", &copy).unwrap();
+    // By a process of its own: a child that another test forks meanwhile would inherit the descriptor, and keep the copy
+    // from being executed (ETXTBSY).
+    assert!(Command::new("cp").arg("/usr/bin/tail").arg(&copy).status().unwrap().success());
     let follow = |program: &Path| {
         let mut command = Command::new(program);
         command.args(["-f", "/dev/null"]);

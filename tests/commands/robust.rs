@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use pthguard::approvals::Instance;
@@ -131,8 +131,10 @@ fn an_ordinary_user_gets_nowhere() {
     }
     fs::set_permissions(&stage.policy, fs::Permissions::from_mode(0o644)).unwrap();
     let binary = stage.root().join("pthguard");
-    fs::copy(env!("CARGO_BIN_EXE_pthguard"), &binary).unwrap();
-    let mut command = std::process::Command::new(&binary);
+    // By a process of its own: a child that another test forks meanwhile would inherit the descriptor, and keep the copy
+    // from being executed (ETXTBSY).
+    assert!(Command::new("cp").arg(env!("CARGO_BIN_EXE_pthguard")).arg(&binary).status().unwrap().success());
+    let mut command = Command::new(&binary);
     command.args(["approve", "--yes", "--config"]).arg(&stage.policy).arg(&path).uid(61_234).gid(61_234);
     Done::of(command.output().unwrap()).expect(2);
     assert!(!stage.is_approved("x.pth", PAYLOAD));

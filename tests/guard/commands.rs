@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 
 use crate::harness::{Config, Guard, SOON, field};
 use crate::site::{Done, Place, run, wait_for};
+use crate::stage::copy_program;
 use crate::sys;
 
 /// An ordinary user whom nothing else runs as.
@@ -136,7 +137,7 @@ fn scan_tells_of_held_files() {
     assert!(is_denied(&path), "it was looked at, not approved");
 
     let (binary, policy) = (place.path().join("pthguard"), place.path().join("pthguard.toml"));
-    fs::copy(env!("CARGO_BIN_EXE_pthguard"), &binary).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_pthguard"), &binary);
     fs::set_permissions(&policy, fs::Permissions::from_mode(0o644)).unwrap();
     let mut as_user = Command::new(binary);
     as_user.args(["scan", "--json"]).arg(site).arg("--config").arg(policy).uid(USER).gid(USER);
@@ -276,7 +277,7 @@ fn only_root_is_listened_to() {
     });
     assert_eq!(field(&record, "user.id"), USER.to_string());
     let binary = place.path().join("pthguard");
-    fs::copy(env!("CARGO_BIN_EXE_pthguard"), &binary).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_pthguard"), &binary);
     fs::set_permissions(place.path().join("pthguard.toml"), fs::Permissions::from_mode(0o644)).unwrap();
     let mut as_user = Command::new(binary);
     as_user

@@ -13,6 +13,7 @@ use serde_json::Value;
 
 use crate::harness::{Config, SOON, field};
 use crate::site::{Done, Place, run, wait_for};
+use crate::stage::copy_program;
 use crate::sys;
 
 fn command(place: &Place, words: &[&str]) -> Command {
@@ -151,7 +152,7 @@ fn only_root_looks_on() {
     let place = Place::new();
     let _guard = Config::new(&place).start();
     let binary = place.path().join("pthguard");
-    fs::copy(env!("CARGO_BIN_EXE_pthguard"), &binary).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_pthguard"), &binary);
     let file = place.path().join("pthguard.toml");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();
     let mut command = Command::new(&binary);

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Config, Guard, SOON};
 use crate::site::{Place, Stopper, run, wait_for};
+use crate::stage::copy_program;
 use crate::sys;
 
 const CAP_SYS_ADMIN: u32 = 21;
@@ -198,7 +199,7 @@ fn as_an_ordinary_user() {
     let config = Config::new(&place);
     // The binary may lie where an ordinary user cannot reach it.
     let binary = place.path().join("pthguard");
-    fs::copy(env!("CARGO_BIN_EXE_pthguard"), &binary).unwrap();
+    copy_program(env!("CARGO_BIN_EXE_pthguard"), &binary);
     drop(config.command());
     let file = place.path().join("pthguard.toml");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).unwrap();

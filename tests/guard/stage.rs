@@ -102,6 +102,12 @@ pub(crate) fn compile(source: &str, to: &Path, options: &[&OsStr]) -> PathBuf {
     to.to_owned()
 }
 
+/// Copies a program that is executed at once. By a process of its own: a child that another test forks meanwhile would
+/// inherit the descriptor, and keep the copy from being executed (ETXTBSY).
+pub(crate) fn copy_program(from: impl AsRef<Path>, to: &Path) {
+    run(Command::new("cp").arg(from.as_ref()).arg(to)).result().unwrap();
+}
+
 pub(crate) fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }

@@ -9,6 +9,7 @@ use std::process::{Command, Stdio};
 use crate::harness::{Config, Guard, SOON};
 use crate::packages;
 use crate::site::{Interpreter, Place, Venv, interpreters, run, wait_for};
+use crate::stage::copy_program;
 
 /// A package manager's own `.pth`: a path line only, so that its effect shows in `sys.path`.
 fn path_line(place: &Place) -> String {
@@ -194,7 +195,7 @@ fn impostors_of_a_permitted_executable() {
     let _guard: Guard = Config::new(&place).allow("tee", "exe = [\"/usr/bin/tee\"]\nuid = \"any\"").start();
     let evil = place.venvs[0].site.join("evil.pth");
     let copy = place.outside.join("tee");
-    fs::copy("/usr/bin/tee", &copy).unwrap();
+    copy_program("/usr/bin/tee", &copy);
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o755)).unwrap();
     assert_refused("a copy called tee", &evil, Command::new(&copy).arg(&evil));
     let script = "exec -a /usr/bin/tee sh -c 'printf /usr/bin/tee > /proc/self/comm; : > \"$1\"' tee \"$1\"";
