@@ -2,8 +2,8 @@
 //!
 //! *Owns* privileges, signals, the instance lock, readiness and watchdog. *Must not* decide anything about files.
 //!
-//! Stop order: stop reading and release the groups (nobody waits any more), join the threads, flush the audit trail,
-//! each within a time limit.
+//! Stop order: end the threads, those last that read what openers ask; release the groups (nobody waits any more); flush the
+//! audit trail; each within a time limit.
 
 #![forbid(unsafe_code)]
 
@@ -19,7 +19,6 @@ use std::io::{self, IsTerminal};
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{RecvTimeoutError, Sender, bounded};
@@ -32,7 +31,7 @@ use crate::config::{self, Config};
 use crate::control::{self, Server};
 use crate::discovery::Scope;
 use crate::fanotify::{Ledger, NotificationGroup, PermissionGroup, Reply, memory};
-use crate::gate::{Guard, GuardedList, Inherited, NotGuarded, Parts, Ruling, Survey};
+use crate::gate::{Guard, GuardedList, Inherited, NotGuarded, Parts, Ruling, Survey, Threads};
 use crate::model::{Failure, Mode};
 use crate::resolve::Resolver;
 use crate::watch::{Groups, PerLane, Quarantine, Watch};
@@ -137,7 +136,7 @@ struct Running {
     options: Options,
     config: Config,
     guard: Arc<Guard>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Threads,
     server: Option<Server>,
     textfile: Option<Writer>,
     audit: Audit,
@@ -165,17 +164,16 @@ impl Running {
 
         let (audit, auditor) = start_audit(&config)?;
         let counters = Arc::new(Counters::new());
-        let (guard, mut inherited) =
-            assemble(&config, approvals, audit.clone(), Arc::clone(&counters), &ledger, kept, inherited)?;
-        let is_in_time = inherited.is_something().then(|| let_go_unless_told(&guard)).transpose()?;
-        guard.answer_unknown(&mut inherited);
+        let guard = assemble(&config, approvals, audit.clone(), Arc::clone(&counters), &ledger, kept, inherited)?;
+        let is_in_time = guard.takes_over().then(|| let_go_unless_told(&guard)).transpose()?;
+        guard.answer_unknown();
         guard.adopt_this_thread();
         let threads = guard.start().map_err(system("cannot start a thread"))?;
 
         guard.watch_programs();
         guard.prepare_discovery();
         let (survey, not_guarded) = starting::told(&guard, || guard.guard_sites())?;
-        guard.take_over(inherited);
+        guard.take_over();
         drop(is_in_time);
         if first_start {
             let complete = guard.approvals().baseline_complete();
@@ -237,8 +235,8 @@ impl Running {
     fn stop(self) {
         notify(&[NotifyState::Stopping]);
         self.wait_for_answers();
-        self.guard.stop();
-        join(self.threads, self.server, self.textfile);
+        end(self.threads, self.server, self.textfile);
+        self.guard.release();
         self.counters.records_dropped(self.audit.dropped());
         self.counters.records_lost(self.audit.lost());
         self.counters.log_rotations(self.audit.rotations());
@@ -324,7 +322,7 @@ fn assemble(
     ledger: &Arc<Ledger>,
     mut kept: Kept,
     inherited: Inherited,
-) -> Result<(Arc<Guard>, Inherited), StartError> {
+) -> Result<Arc<Guard>, StartError> {
     let ruling = Ruling::of(config);
     let if_forgotten = match config.mode {
         Mode::Enforce => Reply::Deny,
@@ -390,8 +388,7 @@ fn assemble(
         counters,
         guarded,
     };
-    let guard = Guard::new(parts, ruling, told, inherited.is_something()).map_err(system("cannot make an eventfd"))?;
-    Ok((guard, inherited))
+    Guard::new(parts, ruling, told, inherited).map_err(system("cannot make an eventfd"))
 }
 
 /// A group that an earlier guard has left, or a new one.
@@ -472,13 +469,8 @@ fn announce(config: &Config, survey: Survey, not_guarded: &[NotGuarded], first_s
     audit.record(record.saying(lines[..2].join("; ")));
 }
 
-fn join(mut threads: Vec<JoinHandle<()>>, server: Option<Server>, textfile: Option<Writer>) {
-    threads.extend(server.map(Server::stop));
-    threads.extend(textfile.map(Writer::stop));
-    let deadline = Instant::now() + JOIN;
-    while threads.iter().any(|thread| !thread.is_finished()) && Instant::now() < deadline {
-        std::thread::park_timeout(Duration::from_millis(5));
-    }
+fn end(threads: Threads, server: Option<Server>, textfile: Option<Writer>) {
+    threads.end(server.map(Server::stop).into_iter().chain(textfile.map(Writer::stop)), JOIN);
 }
 
 fn flush(auditor: Auditor) {

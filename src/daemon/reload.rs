@@ -16,7 +16,7 @@ use std::process::Command;
 
 use sd_notify::NotifyState;
 
-use super::{Running, flush, join, kept, notify, privileges, say_ready, start_audit};
+use super::{Running, end, flush, kept, notify, privileges, say_ready, start_audit};
 use crate::audit::{Action, Record};
 use crate::config::Config;
 use crate::gate::Ruling;
@@ -81,8 +81,7 @@ impl Running {
     /// Executes the program anew, which takes everything over.
     pub(super) fn become_anew(self, mut command: Command) -> ! {
         self.wait_for_answers();
-        self.guard.pause();
-        join(self.threads, self.server, self.textfile);
+        end(self.threads, self.server, self.textfile);
         flush(self.auditor);
         let groups = Lane::ALL.map(|lane| (lane, self.guard.watch().groups(lane)));
         let others = self.guard.others_to_keep();

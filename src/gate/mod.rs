@@ -67,7 +67,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 pub use ruling::Ruling;
 pub use survey::{NotGuarded, Survey};
 pub use takeover::{GuardedList, Inherited};
-pub use threads::Heartbeats;
+pub use threads::{Heartbeats, Threads};
 
 use crate::approvals::Approvals;
 use crate::audit::{Audit, Counters};
@@ -161,6 +161,8 @@ pub struct Guard {
     listers: Sender<(u32, Lane)>,
     listed: Receiver<(u32, Lane)>,
     stop: Stop,
+    /// The same for those who read what openers ask: the others' own opens are to be answered until they have ended.
+    readers_stop: PerLane<Stop>,
 }
 
 /// An opener whose answer was not given at once.
@@ -192,12 +194,17 @@ enum Purpose {
 }
 
 impl Guard {
-    /// Puts the gate together; `told` are the groups of discovery and of the ways to site directories. Nothing is answered before [`Guard::start`] and, with groups of an earlier guard, nobody but
-    /// ourselves before [`Guard::take_over`].
+    /// Puts the gate together; `told` are the groups of discovery and of the ways to site directories. Nothing is answered
+    /// before [`Guard::start`] and, with groups of an earlier guard, nobody but ourselves before [`Guard::take_over`].
     ///
     /// # Errors
     /// No descriptor or fanotify group is left (EMFILE, ENFILE), or /proc is not there.
-    pub fn new(parts: Parts, ruling: Ruling, told: [NotificationGroup; 2], takes_over: bool) -> io::Result<Arc<Self>> {
+    pub fn new(
+        parts: Parts,
+        ruling: Ruling,
+        told: [NotificationGroup; 2],
+        inherited: Inherited,
+    ) -> io::Result<Arc<Self>> {
         let queues = PerLane::new(|_| bounded(QUEUE));
         let (work, queue) = (PerLane::new(|lane| queues[lane].0.clone()), PerLane::new(|lane| queues[lane].1.clone()));
         let (deadlines, overdue) = bounded(DEADLINES);
@@ -209,7 +216,7 @@ impl Guard {
             parts,
             ruling: ArcSwap::from_pointee(ruling),
             switch: Mutex::default(),
-            early: Early::new(takes_over),
+            early: Early::new(inherited),
             groups_taken_over: AtomicUsize::new(0),
             last_reload: Mutex::default(),
             discovery,
@@ -231,6 +238,7 @@ impl Guard {
             listers,
             listed,
             stop: Stop::new()?,
+            readers_stop: PerLane::try_new(|_| Stop::new())?,
         }))
     }
 
@@ -277,15 +285,14 @@ impl Guard {
         }
     }
 
-    /// Stops reading. Who waits goes on waiting, for a successor.
-    pub fn pause(&self) {
-        self.stop.now();
+    /// Whether those are still kept waiting whom an earlier guard has left.
+    #[must_use]
+    pub fn takes_over(&self) -> bool {
+        Lane::ALL.iter().any(|lane| self.early.is_on(*lane))
     }
 
-    /// Stops reading and lets everybody go, whatever the threads are at. Those of groups that somebody else holds, too,
-    /// go on waiting.
-    pub fn stop(&self) {
-        self.stop.now();
+    /// Lets everybody go, whatever the threads are at. Those of groups that somebody else holds, too, go on waiting.
+    pub fn release(&self) {
         // Without the groups the kernel lets every opener through that waits now or comes later.
         let groups = Lane::ALL.map(|lane| self.parts.watch.groups(lane));
         for group in groups.iter().flat_map(|groups| [&groups.gate, &groups.listing]) {

@@ -25,7 +25,7 @@ use crate::model::{ContentClass, Failure, Mode, Object, Origin, Reason, Sha256, 
 use crate::resolve::site_prefix;
 use crate::watch::{
     Author, Guarded, Lane, NotReached, Quarantined, Reached, Role, SiteDir, SiteId, Sites, Unguardable, Walk, Walks,
-    reach_local,
+    is_layered, reach_local,
 };
 
 /// What was found in a directory when it was taken under guard.
@@ -96,7 +96,7 @@ impl Guard {
         self.guard_reached(path, reach_local(path), brought)
     }
 
-    fn guard_reached(
+    pub(super) fn guard_reached(
         &self,
         path: &Path,
         place: Result<Reached, NotReached>,
@@ -275,8 +275,9 @@ impl Guard {
                 None => {}
             }
             // Somebody waits to be told whether he may make it, since before there was anybody to tell.
-            let is_new =
-                status.len() == 0 && self.early.is_on() && self.parts.approvals.get(site.approvals, name).is_none();
+            let is_new = status.len() == 0
+                && self.early.is_on(site.lane)
+                && self.parts.approvals.get(site.approvals, name).is_none();
             if let Some(entry) = self.parts.watch.tracker().get_mut(&file).filter(|_| is_new) {
                 entry.fresh = true;
             }
@@ -402,11 +403,22 @@ impl Guard {
         };
         let in_containers = self.sites_in_containers(&mut remote)?;
         let mut walks = Walks::default();
+        let mut overlays = Vec::new();
+        let mut guard = |path: &Path, place| match self.guard_reached(path, place, Brought::Before) {
+            Ok(survey) => sum += survey,
+            Err(error) => failed.push(error),
+        };
         for path in paths.into_iter().chain(in_containers) {
-            match self.guard_reached(&path, walks.reach(&path), Brought::Before) {
-                Ok(survey) => sum += survey,
-                Err(error) => failed.push(error),
+            let place = walks.reach(&path);
+            match &place {
+                Ok(reached) if is_layered(&reached.dir).is_ok_and(|is_layered| is_layered) => overlays.push(path),
+                _ => guard(&path, place),
             }
+        }
+        self.take_over_layers();
+        for path in overlays {
+            let place = walks.reach(&path);
+            guard(&path, place);
         }
         failed.extend(
             remote.into_iter().map(|place| NotGuarded { path: place.path.clone(), why: io::Error::other(place) }),

@@ -8,7 +8,7 @@
 //! An event that the earlier guard had read and not answered is found again in the [`Ledger`]. Its file is opened once
 //! more, by its handle, and takes the number that the event had; from there on it is an event like any other.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io::{self, Read, Seek, Write};
@@ -23,13 +23,14 @@ use nix::sys::memfd::{MFdFlags, memfd_create};
 use parking_lot::Mutex;
 
 use super::Guard;
+use super::survey::Brought;
 use crate::audit::{Action, Outcome, Record};
 use crate::fanotify::group::Marked;
 use crate::fanotify::ledger::{NUMBERS, reserve};
 use crate::fanotify::{FileId, Ledger, Left, Opens, PermissionEvent, PermissionGroup, Reply};
 use crate::model::{Access, Verdict};
 use crate::resolve::{Asked, asked, asked_path};
-use crate::watch::{Groups, Lane, Mounts, reach, reach_local};
+use crate::watch::{Groups, Lane, Mounts, PerLane, is_layered, reach, reach_local};
 
 /// An opener at the gate of that lane, or a listing.
 type Judge = fn(&Guard, Lane, PermissionEvent, Instant);
@@ -92,8 +93,26 @@ pub struct Inherited {
     highest: i32,
     /// How many groups were taken over.
     groups: usize,
-    /// How many were answered without being judged.
+    sums: Sums,
+}
+
+/// How many have been taken over.
+#[derive(Clone, Copy, Debug, Default)]
+struct Sums {
+    /// Had been read.
+    read: usize,
+    /// Have come since.
+    waited: usize,
+    /// Were answered without being judged.
     unjudged: usize,
+}
+
+impl std::ops::AddAssign for Sums {
+    fn add_assign(&mut self, more: Self) {
+        self.read += more.read;
+        self.waited += more.waited;
+        self.unjudged += more.unjudged;
+    }
 }
 
 impl Inherited {
@@ -124,37 +143,43 @@ impl Inherited {
     }
 }
 
-/// Those who have come before the directories are known again.
+/// What is taken over, and those who have come before the directories are known again.
 #[derive(Debug)]
 pub(super) struct Early {
-    is_on: AtomicBool,
-    held: Mutex<Option<Vec<(Lane, Judge, PermissionEvent)>>>,
+    is_on: PerLane<AtomicBool>,
+    held: PerLane<Mutex<Option<Vec<(Judge, PermissionEvent)>>>>,
+    inherited: Mutex<Inherited>,
 }
 
 impl Early {
-    pub(super) fn new(is_on: bool) -> Self {
-        Early { is_on: AtomicBool::new(is_on), held: Mutex::new(is_on.then(Vec::new)) }
+    pub(super) fn new(inherited: Inherited) -> Self {
+        let is_on = inherited.is_something();
+        Early {
+            is_on: PerLane::new(|_| AtomicBool::new(is_on)),
+            held: PerLane::new(|_| Mutex::new(is_on.then(Vec::new))),
+            inherited: Mutex::new(inherited),
+        }
     }
 
     /// Keeps somebody waiting, or gives him back to be judged now.
     pub(super) fn hold(&self, lane: Lane, judge: Judge, event: PermissionEvent) -> Option<PermissionEvent> {
-        if !self.is_on() {
+        if !self.is_on(lane) {
             return Some(event);
         }
-        let mut held = self.held.lock();
+        let mut held = self.held[lane].lock();
         let Some(held) = held.as_mut() else { return Some(event) };
-        held.push((lane, judge, event));
+        held.push((judge, event));
         None
     }
 
-    /// Whether somebody may have come before the directories are known again.
-    pub(super) fn is_on(&self) -> bool {
-        self.is_on.load(Ordering::Acquire)
+    /// Whether somebody may have come in this lane before its directories are known again.
+    pub(super) fn is_on(&self, lane: Lane) -> bool {
+        self.is_on[lane].load(Ordering::Acquire)
     }
 
-    fn end(&self) -> Vec<(Lane, Judge, PermissionEvent)> {
-        let held = self.held.lock().take();
-        self.is_on.store(false, Ordering::Release);
+    fn end(&self, lane: Lane) -> Vec<(Judge, PermissionEvent)> {
+        let held = self.held[lane].lock().take();
+        self.is_on[lane].store(false, Ordering::Release);
         held.unwrap_or_default()
     }
 }
@@ -171,46 +196,88 @@ impl Guard {
 
     /// Answers numbers that somebody may wait for and that nobody has noted: an earlier guard of another version had read
     /// them. Before anything is read: a later event could have such a number.
-    pub fn answer_unknown(&self, inherited: &mut Inherited) {
+    pub fn answer_unknown(&self) {
         /// As many as one read(2) can have brought.
         const MORE: i32 = 1024;
+        let mut inherited = self.early.inherited.lock();
         if !inherited.is_something() {
             return;
         }
         let ruling = self.ruling();
         let reply = ruling.reply(ruling.failure.unresolved);
-        let is_known = |number| inherited.left.iter().any(|(left, _)| left.number == number);
-        for number in (0..inherited.highest.saturating_add(MORE)).filter(|number| !is_known(*number)) {
+        let noted: HashSet<i32> = inherited.left.iter().map(|(left, _)| left.number).collect();
+        for number in (0..inherited.highest.saturating_add(MORE)).filter(|number| !noted.contains(number)) {
             for Groups { gate, listing, .. } in Lane::ALL.map(|lane| self.parts.watch.groups(lane)) {
-                inherited.unjudged += usize::from(gate.answer_number(number, reply));
-                inherited.unjudged += usize::from(listing.answer_number(number, reply));
+                inherited.sums.unjudged += usize::from(gate.answer_number(number, reply));
+                inherited.sums.unjudged += usize::from(listing.answer_number(number, reply));
             }
         }
     }
 
+    /// Judges those who have waited at directories that are no overlay's: all of these are guarded, but for those that no
+    /// glob names. Whoever lists an overlay has it locked while he waits at the layer's directory; without his answer the
+    /// overlay cannot be looked at.
+    pub(super) fn take_over_layers(&self) {
+        if !self.early.is_on(Lane::System) {
+            return;
+        }
+        let guarded = self.early.inherited.lock().guarded.clone();
+        for path in guarded.iter().filter(|path| self.discovery.covers(path)) {
+            let place = reach_local(path);
+            if place.as_ref().is_ok_and(|place| is_layered(&place.dir).is_ok_and(|is_layered| !is_layered)) {
+                let _ = self.guard_reached(path, place, Brought::Before); // why not is told by whoever finds it again
+            }
+        }
+        self.judge_who_waited(&[Lane::System, Lane::Users]);
+    }
+
     /// Judges everybody who has waited until now. The directories are known again.
-    pub fn take_over(&self, inherited: Inherited) {
-        let Inherited { guarded, left, groups, mut unjudged, .. } = inherited;
+    pub fn take_over(&self) {
+        self.take_over_layers();
+        let Inherited { guarded, groups, .. } = {
+            let mut inherited = self.early.inherited.lock();
+            Inherited {
+                guarded: std::mem::take(&mut inherited.guarded),
+                groups: inherited.groups,
+                ..Inherited::default()
+            }
+        };
         for path in guarded.iter().filter(|path| self.discovery.covers(path)) {
             let _ = self.guard_site(path); // it may be gone by now; why not is told by whoever finds it again
         }
-        let (early, read) = (self.early.end(), left.len());
-        let waited = early.len();
-        for (lane, judge, event) in early {
-            self.judge_early(lane, judge, event, &mut unjudged);
-        }
-        for (left, kept) in left {
-            unjudged += usize::from(!self.resume(&left, kept));
-        }
+        self.judge_who_waited(&[Lane::Layered]);
         self.groups_taken_over.store(groups, Ordering::Relaxed);
         if groups > 0 {
             self.take_old_marks_away();
+            let Sums { read, waited, unjudged } = self.early.inherited.lock().sums;
             let said = format!(
                 "took over {groups} groups of a guard that had ended; {read} had been read by it and not answered, {waited} \
                  have come since; {unjudged} could only be answered as what cannot be resolved is"
             );
             self.parts.audit.record(self.ruling().sign(Record::new(Action::Takeover)).saying(said));
         }
+    }
+
+    fn judge_who_waited(&self, lanes: &[Lane]) {
+        let mut sums = Sums::default();
+        for lane in lanes {
+            for (judge, event) in self.early.end(*lane) {
+                sums.waited += 1;
+                self.judge_early(*lane, judge, event, &mut sums.unjudged);
+            }
+        }
+        let is_theirs = |left: &Left| {
+            lanes
+                .iter()
+                .map(|lane| self.parts.watch.groups(*lane))
+                .any(|groups| [groups.gate.number(), groups.listing.number()].contains(&left.group))
+        };
+        let left: Vec<_> = self.early.inherited.lock().left.extract_if(.., |(left, _)| is_theirs(left)).collect();
+        for (left, kept) in left {
+            sums.read += 1;
+            sums.unjudged += usize::from(!self.resume(&left, kept));
+        }
+        self.early.inherited.lock().sums += sums;
     }
 
     /// Marks of directories that are not guarded any more, and of files in them: whoever opens those is not to be asked

@@ -4,13 +4,16 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 use std::thread::{Builder, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::Guard;
 use crate::watch::{Lane, PerLane};
 
 /// How many decisions that need more than a look-up are made at a time, in each lane.
 const WORKERS: usize = 4;
+
+/// How often it is looked whether threads have ended.
+const TURN: Duration = Duration::from_millis(1);
 
 /// How often it is looked which files the programs are that the policy names.
 const REFRESH: Duration = Duration::from_secs(60);
@@ -54,13 +57,45 @@ impl Heartbeats {
     }
 }
 
+/// The gate's threads, while they run.
+#[derive(Debug)]
+#[must_use = "they are to be ended"]
+pub struct Threads {
+    guard: Arc<Guard>,
+    others: Vec<JoinHandle<()>>,
+    readers: PerLane<JoinHandle<()>>,
+}
+
+impl Threads {
+    /// Has them end, and those of `more`, and waits for that, at most for `limit`. Who waits in the kernel goes on waiting.
+    ///
+    /// The readers come last: what the others open is asked about, too. And the one of what lies on overlayfs comes before the
+    /// rest: it may be inside read(2), where the kernel opens the layer's file for it, and asks another one about that. A
+    /// process that ends there has the opener denied whose event it was to get.
+    pub fn end(self, more: impl IntoIterator<Item = JoinHandle<()>>, limit: Duration) {
+        let deadline = Instant::now() + limit;
+        self.guard.stop.now();
+        wait_for_end(self.others.iter().chain(&more.into_iter().collect::<Vec<_>>()), deadline);
+        for lanes in [&[Lane::Layered][..], &[Lane::System, Lane::Users]] {
+            lanes.iter().for_each(|lane| self.guard.readers_stop[*lane].now());
+            wait_for_end(lanes.iter().map(|lane| &self.readers[*lane]), deadline);
+        }
+    }
+}
+
+fn wait_for_end<'a>(threads: impl Iterator<Item = &'a JoinHandle<()>> + Clone, deadline: Instant) {
+    while threads.clone().any(|thread| !thread.is_finished()) && Instant::now() < deadline {
+        std::thread::park_timeout(TURN);
+    }
+}
+
 impl Guard {
     /// Starts the threads; from then on events are answered.
     ///
     /// # Errors
     /// A thread cannot be started (EAGAIN).
-    pub fn start(self: &Arc<Self>) -> io::Result<Vec<JoinHandle<()>>> {
-        let mut threads = vec![
+    pub fn start(self: &Arc<Self>) -> io::Result<Threads> {
+        let mut others = vec![
             self.thread("pth-deadline", Guard::run_deadline)?,
             self.thread("pth-leases", Guard::run_leases)?,
             self.thread("pth-awaiting", Guard::run_awaiting)?,
@@ -73,14 +108,16 @@ impl Guard {
         ];
         for lane in Lane::ALL {
             let name = lane.as_str();
-            threads.push(self.thread(&format!("pth-triage-{name}"), move |guard| guard.run_triage(lane))?);
-            threads.push(self.thread(&format!("pth-watch-{name}"), move |guard| guard.run_watch(lane))?);
-            threads.push(self.thread(&format!("pth-arrive-{name}"), move |guard| guard.run_arrivals(lane))?);
+            others.push(self.thread(&format!("pth-watch-{name}"), move |guard| guard.run_watch(lane))?);
+            others.push(self.thread(&format!("pth-arrive-{name}"), move |guard| guard.run_arrivals(lane))?);
             for number in 0..WORKERS {
-                threads.push(self.thread(&format!("pth-work-{name}-{number}"), move |guard| guard.run_worker(lane))?);
+                others.push(self.thread(&format!("pth-work-{name}-{number}"), move |guard| guard.run_worker(lane))?);
             }
         }
-        Ok(threads)
+        let readers = PerLane::try_new(|lane| {
+            self.thread(&format!("pth-triage-{}", lane.as_str()), move |guard| guard.run_triage(lane))
+        })?;
+        Ok(Threads { guard: Arc::clone(self), others, readers })
     }
 
     /// Keeps in view which files the programs of the policy are. Looking may take long (a slow disk), and nobody waits

@@ -40,9 +40,10 @@ impl Guard {
     pub(super) fn run_triage(&self, lane: Lane) {
         let groups = self.parts.watch.groups(lane);
         let mut openings = Vec::new();
-        while !self.is_stopping() {
+        let stop = &self.readers_stop[lane];
+        while !stop.is_now() {
             self.heartbeats.triage[lane].fetch_add(1, Ordering::Relaxed);
-            let mut fds = [groups.gate.as_fd(), groups.listing.as_fd(), self.stop.as_fd()]
+            let mut fds = [groups.gate.as_fd(), groups.listing.as_fd(), stop.as_fd()]
                 .map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             let _ = poll(&mut fds, PollTimeout::from(HEARTBEAT));
             let [gate, listing, _] = fds.map(|fd| fd.any() != Some(false)); // what poll does not know is looked at
@@ -59,9 +60,6 @@ impl Guard {
 
     fn read_group(&self, group: &PermissionGroup, openings: &mut Vec<Opening>) {
         if let Err(error) = group.read(openings) {
-            if self.is_stopping() {
-                return; // the group has been released
-            }
             self.parts.counters.failed(Failure::NoDescriptor);
             if error.raw_os_error().is_none() {
                 // Bytes that make no sense: openers behind them could never be answered. The end of the process

@@ -6,10 +6,13 @@
 //! What lies on overlayfs has a lane of its own for another reason. The kernel opens the file of an event for the group's
 //! reader. On overlayfs that opens the file of a layer, and where that one is guarded, too, its open waits for an answer:
 //! from the thread that is opening it, if both events go to one reader. Tried on Linux 6.18: the reader never came back.
+//! So this lane's reader ends before the others do, and with an earlier guard's groups this lane comes last: whoever waits at
+//! a layer's directory, which he lists, has the one above it locked.
 
 use std::fs::File;
 use std::io;
 use std::ops::{Index, IndexMut};
+use std::os::fd::AsFd;
 use std::os::unix::fs::MetadataExt;
 
 use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, fstatfs};
@@ -37,7 +40,7 @@ impl Lane {
     /// # Errors
     /// What fstat(2) and fstatfs(2) say.
     pub fn of(dir: &File) -> io::Result<Self> {
-        if fstatfs(dir)?.filesystem_type() == OVERLAYFS_SUPER_MAGIC {
+        if is_layered(dir)? {
             return Ok(Lane::Layered);
         }
         let metadata = dir.metadata()?;
@@ -54,6 +57,14 @@ impl Lane {
             Lane::Layered => "ovl",
         }
     }
+}
+
+/// Whether a directory lies on overlayfs.
+///
+/// # Errors
+/// What fstatfs(2) says.
+pub fn is_layered(dir: impl AsFd) -> io::Result<bool> {
+    Ok(fstatfs(dir)?.filesystem_type() == OVERLAYFS_SUPER_MAGIC)
 }
 
 /// One of something for each lane.

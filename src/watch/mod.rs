@@ -26,7 +26,7 @@ mod walk;
 pub use drain::{Arrival, Author, Groups, How, Notice, Watch};
 pub use filesystems::{Mount, Mounts};
 pub use following::is_still_link;
-pub use lanes::{Lane, PerLane};
+pub use lanes::{Lane, PerLane, is_layered};
 pub use links::Way;
 pub use permit::{Permit, Stage, Writer};
 pub use programs::ProgramId;

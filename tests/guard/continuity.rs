@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::harness::{Config, SOON, field, records_in};
 use crate::keeper::Keeper;
+use crate::late::on_overlay;
 use crate::life::Openers;
 use crate::site::{Place, Stopper, wait_for};
 
@@ -24,7 +25,10 @@ struct Stage {
 
 impl Stage {
     fn new(change: impl FnOnce(Config) -> Config) -> Stage {
-        let place = Place::new();
+        Stage::at(Place::new(), change)
+    }
+
+    fn at(place: Place, change: impl FnOnce(Config) -> Config) -> Stage {
         let config = change(Config::new(&place));
         let mut keeper = Keeper::new(&config);
         keeper.start(config.command());
@@ -133,19 +137,36 @@ fn an_event_that_was_read_and_not_answered() {
 
 #[test]
 fn killed_again_and_again_beside_attackers() {
-    ended_again_and_again(libc::SIGKILL);
+    ended_again_and_again(libc::SIGKILL, Stage::new(with_time));
 }
 
 /// What is read while the guard stops is answered, too: by itself, or by the next one.
 #[test]
 fn stopped_again_and_again_beside_attackers() {
-    ended_again_and_again(libc::SIGTERM);
+    ended_again_and_again(libc::SIGTERM, Stage::new(with_time));
+}
+
+/// Where the layer is guarded, too, the kernel asks about its file while it hands over the event of the one above: whoever
+/// answers that must not be the first to stop.
+#[test]
+fn stopped_again_and_again_on_overlayfs() {
+    on_overlay(|merged| {
+        let place = Place::within(merged);
+        let upper = merged.with_file_name("upper");
+        let below = |site: &PathBuf| upper.join(site.strip_prefix(merged).unwrap());
+        let sites = place.sites().iter().flat_map(|site| [site.clone(), below(site)]).collect();
+        ended_again_and_again(libc::SIGTERM, Stage::at(place, |config| with_time(config).sites(sites)));
+    })
+    .unwrap();
+}
+
+fn with_time(config: Config) -> Config {
+    config.limit(Duration::from_secs(600))
 }
 
 /// With honest openers beside the attackers: no start runs what is planted, and no open is lost.
-fn ended_again_and_again(signal: i32) {
+fn ended_again_and_again(signal: i32, mut stage: Stage) {
     let kills = std::env::var("PTHGUARD_KILLS").map_or(10, |text| text.parse().expect("PTHGUARD_KILLS is a number"));
-    let mut stage = Stage::new(|config| config.limit(Duration::from_secs(600)));
     let (stop, lost, opened) = (AtomicBool::new(false), AtomicU32::new(0), AtomicU32::new(0));
     let (longest, errors) = (Mutex::new(Duration::ZERO), Mutex::new(Vec::new()));
     let (keep, evil) = (stage.file("keep.pth"), stage.file("evil.pth"));

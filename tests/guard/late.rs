@@ -221,7 +221,8 @@ fn on(kind: &str, work: impl FnOnce(&Path) + Send) {
     .unwrap();
 }
 
-fn on_overlay(work: impl FnOnce(&Path) + Send) -> io::Result<()> {
+/// Works on an overlay; its upper layer is the directory `upper` beside it.
+pub(crate) fn on_overlay(work: impl FnOnce(&Path) + Send) -> io::Result<()> {
     let dir = tempfile::Builder::new().prefix("pthguard-overlay-").tempdir().unwrap();
     let [lower, upper, scratch, merged] = ["lower", "upper", "work", "merged"].map(|name| dir.path().join(name));
     for part in [&lower, &upper, &scratch, &merged] {
