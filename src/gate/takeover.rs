@@ -143,11 +143,14 @@ impl Inherited {
     }
 }
 
+/// Those who wait in one lane.
+type Held = Vec<(Judge, PermissionEvent)>;
+
 /// What is taken over, and those who have come before the directories are known again.
 #[derive(Debug)]
 pub(super) struct Early {
     is_on: PerLane<AtomicBool>,
-    held: PerLane<Mutex<Option<Vec<(Judge, PermissionEvent)>>>>,
+    held: PerLane<Mutex<Option<Held>>>,
     inherited: Mutex<Inherited>,
 }
 
@@ -156,7 +159,7 @@ impl Early {
         let is_on = inherited.is_something();
         Early {
             is_on: PerLane::new(|_| AtomicBool::new(is_on)),
-            held: PerLane::new(|_| Mutex::new(is_on.then(Vec::new))),
+            held: PerLane::new(|_| Mutex::new(is_on.then(Held::new))),
             inherited: Mutex::new(inherited),
         }
     }
@@ -177,7 +180,7 @@ impl Early {
         self.is_on[lane].load(Ordering::Acquire)
     }
 
-    fn end(&self, lane: Lane) -> Vec<(Judge, PermissionEvent)> {
+    fn end(&self, lane: Lane) -> Held {
         let held = self.held[lane].lock().take();
         self.is_on[lane].store(false, Ordering::Release);
         held.unwrap_or_default()
