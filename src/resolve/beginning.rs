@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::{self, Read};
 
 /// More than what is looked for takes up: the lines of `status` up to the user ids, with a name that is escaped; all of
-/// `stat`, with its 52 numbers.
+/// `stat`, with its 52 numbers, and of `syscall`, with its nine.
 const MOST: usize = 2048;
 
 /// What `parse` makes of the beginning of `/proc/PID/NAME`.

@@ -1,15 +1,12 @@
 //! The system call that a blocked thread sleeps in: `/proc/TID/syscall` (proc_pid_syscall(5)). The thread cannot change its
 //! registers while it sleeps in the kernel.
 
-use std::fs::File;
-use std::io::Read;
 use std::time::{Duration, Instant};
+
+use super::beginning;
 
 /// How long to let a task run between two looks, if it has not gone to sleep yet.
 const PAUSE: Duration = Duration::from_micros(50);
-
-/// A little more than a number and eight words.
-const LINE: usize = 256;
 
 /// A system call with its arguments.
 ///
@@ -26,10 +23,9 @@ impl Call {
     /// An event is queued before its author goes to sleep; on a busy machine it may be a while until that gets the
     /// processor for it. It is given until `until`.
     pub(super) fn of(tid: u32, until: Instant) -> Option<Self> {
-        let path = format!("/proc/{tid}/syscall");
         loop {
-            let mut line = String::with_capacity(LINE);
-            match File::open(&path).and_then(|mut file| file.read_to_string(&mut line)).map(|_| line) {
+            let line = beginning::read(tid, "syscall", "line", |line| Some(std::str::from_utf8(line).ok()?.to_owned()));
+            match line {
                 Ok(line) if line.starts_with("running") && Instant::now() < until => std::thread::sleep(PAUSE),
                 Ok(line) => return Call::parse(&line),
                 Err(_) => return None,

@@ -299,7 +299,8 @@ fn ancestors(mut ppid: u32) -> Vec<Ancestor> {
     while ppid != 0 && chain.len() < MAX_ANCESTORS {
         let exe = fs::read_link(format!("/proc/{ppid}/exe")).ok();
         chain.push(Ancestor { pid: ppid, exe });
-        ppid = Stat::read(ppid).map_or(0, |stat| stat.ppid);
+        // Process 1 has no parent that could be seen from here.
+        ppid = if ppid == 1 { 0 } else { Stat::read(ppid).map_or(0, |stat| stat.ppid) };
     }
     chain
 }

@@ -298,7 +298,12 @@ impl Tracker {
                 }
                 old.content = old.content.and(new.content);
                 (old.stage, old.judged) = (Stage::Written, None);
-                old.places.extend(new.places);
+                // An installer may open a file again and again before it is judged, and each place is judged.
+                new.places.into_iter().for_each(|place| {
+                    if !old.places.contains(&place) {
+                        old.places.push(place);
+                    }
+                });
                 old.tainted |= new.tainted;
                 old.rule = new.rule;
             }
@@ -639,12 +644,14 @@ mod tests {
             writers: vec![writer()],
             stage: Stage::Written,
             judged: None,
-            places: vec![],
+            places: vec![(SITE, "x.pth".into())],
             tainted: false,
         };
         tracker.grant(Lane::System, &file(1), Some(permit()));
         tracker.grant(Lane::System, &file(1), Some(permit()));
-        assert!(!tracker.get(&file(1)).unwrap().permit.as_ref().unwrap().tainted);
+        let granted = tracker.get(&file(1)).unwrap().permit.as_ref().unwrap();
+        assert_eq!((granted.writers.len(), granted.places.len()), (1, 1), "it has opened the file twice");
+        assert!(!granted.tainted);
         tracker.grant(Lane::System, &file(1), None);
         assert!(tracker.get(&file(1)).unwrap().permit.as_ref().unwrap().tainted);
         assert_eq!(tracker.get(&file(1)).unwrap().writers[Lane::System], 3);
