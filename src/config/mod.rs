@@ -69,7 +69,7 @@ pub struct Config {
     /// Where approvals and the quarantine are kept.
     pub state_dir: PathBuf,
     /// Who may do what.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// Built-in rules that the administrator's rules replace.
     pub overridden: Vec<Overridden>,
     /// The files that were read, in order; [`BUILT_IN`] is the first.
@@ -298,7 +298,7 @@ fn merge(mut layers: Vec<Layer>, sources: &[&Source]) -> Result<Config, Errors> 
             interval: latest(&layers, |layer| layer.interval).ok_or_else(|| unset("metrics.interval"))?,
         },
         state_dir: latest(&layers, |layer| layer.state_dir.clone()).ok_or_else(|| unset("state.dir"))?,
-        policy,
+        policy: Arc::new(policy),
         overridden,
         sources: sources.iter().map(|source| source.name.clone()).collect(),
         generation: generation(sources),

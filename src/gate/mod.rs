@@ -71,6 +71,7 @@ pub use threads::{Heartbeats, Threads};
 
 use crate::approvals::Approvals;
 use crate::audit::{Audit, Counters};
+use crate::backlog::Backlog;
 use crate::content::KnownFiles;
 use crate::discovery::Scope;
 use crate::fanotify::{FileId, NotificationGroup, PermissionEvent};
@@ -154,9 +155,9 @@ pub struct Guard {
     leases: Leases,
     mounts: Mounted,
     known: KnownFiles,
-    work: PerLane<Sender<Arc<Waiting>>>,
+    work: PerLane<Backlog<Arc<Waiting>>>,
     queue: PerLane<Receiver<Arc<Waiting>>>,
-    deadlines: Sender<Weak<Waiting>>,
+    deadlines: Backlog<Weak<Waiting>>,
     overdue: Receiver<Weak<Waiting>>,
     listers: Sender<(u32, Lane)>,
     listed: Receiver<(u32, Lane)>,
@@ -205,9 +206,9 @@ impl Guard {
         told: [NotificationGroup; 2],
         inherited: Inherited,
     ) -> io::Result<Arc<Self>> {
-        let queues = PerLane::new(|_| bounded(QUEUE));
+        let queues = PerLane::new(|_| Backlog::new(QUEUE));
         let (work, queue) = (PerLane::new(|lane| queues[lane].0.clone()), PerLane::new(|lane| queues[lane].1.clone()));
-        let (deadlines, overdue) = bounded(DEADLINES);
+        let (deadlines, overdue) = Backlog::new(DEADLINES);
         let (listers, listed) = bounded(LISTERS);
         let is_first_start = parts.approvals.is_first_start();
         parts.counters.expect_rules(ruling.policy.rules().iter().map(|rule| Arc::clone(&rule.name)));

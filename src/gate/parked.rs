@@ -57,7 +57,7 @@ impl Guard {
             match on {
                 On::Site(..) => self.answer_listing(waiting),
                 // A full queue leaves it to the deadline.
-                On::File(_) => drop(self.work[waiting.lane].try_send(waiting)),
+                On::File(_) => _ = self.work[waiting.lane].try_send(waiting),
             }
         }
     }
@@ -68,7 +68,7 @@ impl Guard {
             Felt::ByNobody => drop(self.answer(&waiting, Reply::Allow)),
             Felt::ByAll => self.refuse_listing(&waiting),
             // A worker looks whether it has begun already. A full queue leaves it to the deadline.
-            Felt::UnderWay => drop(self.work[waiting.lane].try_send(waiting)),
+            Felt::UnderWay => _ = self.work[waiting.lane].try_send(waiting),
         }
     }
 

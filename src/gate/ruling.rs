@@ -39,7 +39,7 @@ impl Ruling {
     pub fn of(config: &Config) -> Self {
         Ruling {
             mode: config.mode,
-            policy: Arc::new(config.policy.clone()),
+            policy: Arc::clone(&config.policy),
             failure: config.failure,
             on_violation: config.on_violation,
             generation: Arc::from(config.generation.as_str()),

@@ -188,8 +188,8 @@ impl Guard {
 
     fn hand_to_worker(&self, waiting: Waiting) {
         let waiting = Arc::new(waiting);
-        let is_watched = self.deadlines.try_send(Arc::downgrade(&waiting)).is_ok();
-        if !is_watched || self.work[waiting.lane].try_send(Arc::clone(&waiting)).is_err() {
+        let is_watched = self.deadlines.try_send(Arc::downgrade(&waiting));
+        if !is_watched || !self.work[waiting.lane].try_send(Arc::clone(&waiting)) {
             self.fail(&waiting, Access::Read, Failure::QueueFull);
         }
     }
@@ -199,8 +199,8 @@ impl Guard {
     fn hand_over_maker(&self, waiting: Waiting) {
         let waiting = Arc::new(waiting);
         let is_handed_over = self.work[waiting.lane].len() < MAKERS
-            && self.deadlines.try_send(Arc::downgrade(&waiting)).is_ok()
-            && self.work[waiting.lane].try_send(Arc::clone(&waiting)).is_ok();
+            && self.deadlines.try_send(Arc::downgrade(&waiting))
+            && self.work[waiting.lane].try_send(Arc::clone(&waiting));
         if !is_handed_over {
             self.answer(&waiting, Reply::Allow);
         }
@@ -242,7 +242,7 @@ impl Guard {
             return self.fail(&waiting, Access::List, Failure::Timeout);
         }
         // Before anybody can answer it.
-        if self.deadlines.try_send(Arc::downgrade(&waiting)).is_err() {
+        if !self.deadlines.try_send(Arc::downgrade(&waiting)) {
             return self.fail(&waiting, Access::List, Failure::QueueFull);
         }
         let newcomers = self.parts.watch.tracker().unseen_newcomers(site);

@@ -28,11 +28,12 @@ const INTERPRETERS: &str = "
 /// An absolute path glob, compiled.
 #[derive(Clone)]
 pub struct PathGlob {
-    pattern: Pattern,
-    /// The text before the first wildcard: most globs are ruled out by it alone.
-    prefix: Box<str>,
-    /// Whether `prefix` is all there is.
-    literal: bool,
+    text: Box<str>,
+    /// How much of the text comes before the first wildcard, bytes: most globs are ruled out by that alone.
+    prefix: usize,
+    /// From the component on that holds the first wildcard; none if there is no wildcard. The rest is not compiled: it
+    /// would take 24 bytes a character.
+    pattern: Option<Box<Pattern>>,
 }
 
 /// What is wrong with a glob, and what to write instead.
@@ -101,8 +102,10 @@ impl PathGlob {
         if text.len() > MAX_LENGTH {
             return Err(GlobError::TooLong);
         }
-        let pattern =
-            Pattern::new(text).map_err(|error| GlobError::Syntax { at: error.pos + 1, message: error.msg })?;
+        let compile = |text: &str| {
+            Pattern::new(text).map_err(|error| GlobError::Syntax { at: error.pos + 1, message: error.msg })
+        };
+        compile(text)?;
         if below_root.split('/').any(|component| matches!(component, "" | "." | "..")) {
             return Err(GlobError::NotCanonical);
         }
@@ -113,34 +116,38 @@ impl PathGlob {
         if !is_cheap(&tokens) {
             return Err(GlobError::TooManyWildcards);
         }
-        let prefix = text.split(['*', '?', '[']).next().unwrap_or_default();
-        let literal = prefix.len() == text.len();
-        Ok(PathGlob { prefix: prefix.into(), literal, pattern })
+        let prefix = text.split(['*', '?', '[']).next().unwrap_or_default().len();
+        let pattern =
+            if prefix < text.len() { Some(Box::new(compile(&text[component(text, prefix)..])?)) } else { None };
+        Ok(PathGlob { text: text.into(), prefix, pattern })
     }
 
     /// Whether `path` matches.
     #[must_use]
     pub fn matches(&self, path: &str) -> bool {
-        if self.literal {
-            return *self.prefix == *path;
+        match &self.pattern {
+            None => *self.text == *path,
+            Some(pattern) => {
+                path.starts_with(&self.text[..self.prefix])
+                    && pattern.matches_with(&path[component(&self.text, self.prefix)..], OPTIONS)
+            }
         }
-        path.starts_with(&*self.prefix) && self.pattern.matches_with(path, OPTIONS)
     }
 
     /// The glob as it was written.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        self.pattern.as_str()
+        &self.text
     }
 
     /// Whether every path that `other` matches is matched by this glob too. Sound, not complete: when in doubt the
     /// answer is no.
     #[must_use]
     pub fn covers(&self, other: &PathGlob) -> bool {
-        if other.literal {
+        if other.pattern.is_none() {
             return self.matches(other.as_str());
         }
-        !self.literal && covers(&tokens(self.as_str()), &tokens(other.as_str()), true)
+        self.pattern.is_some() && covers(&tokens(self.as_str()), &tokens(other.as_str()), true)
     }
 
     /// Whether the glob could match an interpreter's file name, with whatever version behind it.
@@ -184,6 +191,11 @@ impl fmt::Debug for PathGlob {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(self.as_str(), f)
     }
+}
+
+/// Where the component begins in which `prefix` ends.
+fn component(text: &str, prefix: usize) -> usize {
+    text[..prefix].rfind('/').map_or(0, |slash| slash + 1)
 }
 
 /// Splits a pattern that the glob crate accepted, by the same rules.
