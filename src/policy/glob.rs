@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 use std::fmt;
+use std::sync::Arc;
 
 use ::glob::{MatchOptions, Pattern};
 
@@ -25,15 +26,15 @@ const INTERPRETERS: &str = "
     gdb env busybox toybox qemu ld ld-linux ld-musl
 ";
 
-/// An absolute path glob, compiled.
+/// An absolute path glob, compiled. A clone shares what it consists of.
 #[derive(Clone)]
 pub struct PathGlob {
-    text: Box<str>,
+    text: Arc<str>,
     /// How much of the text comes before the first wildcard, bytes: most globs are ruled out by that alone.
     prefix: usize,
     /// From the component on that holds the first wildcard; none if there is no wildcard. The rest is not compiled: it
     /// would take 24 bytes a character.
-    pattern: Option<Box<Pattern>>,
+    pattern: Option<Arc<Pattern>>,
 }
 
 /// What is wrong with a glob, and what to write instead.
@@ -117,8 +118,9 @@ impl PathGlob {
             return Err(GlobError::TooManyWildcards);
         }
         let prefix = text.split(['*', '?', '[']).next().unwrap_or_default().len();
-        let pattern =
-            if prefix < text.len() { Some(Box::new(compile(&text[component(text, prefix)..])?)) } else { None };
+        let from_wildcard = (prefix < text.len()).then(|| compile(&text[component(text, prefix)..])).transpose()?;
+        // A clone has no room to spare, a pattern that was just compiled up to twice as much as it needs.
+        let pattern = from_wildcard.map(|pattern| Arc::new(pattern.clone()));
         Ok(PathGlob { text: text.into(), prefix, pattern })
     }
 

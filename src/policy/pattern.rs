@@ -89,6 +89,14 @@ impl Pattern {
         }
     }
 
+    /// The same, to be exchanged for an equal one.
+    pub(super) fn glob_mut(&mut self) -> Option<&mut PathGlob> {
+        match self {
+            Pattern::Glob(glob) => Some(glob),
+            Pattern::Text { .. } => None,
+        }
+    }
+
     /// Whether every path that `other` matches is matched by this pattern too. Sound, not complete.
     #[must_use]
     pub fn covers(&self, other: &Pattern) -> bool {
