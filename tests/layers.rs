@@ -41,6 +41,7 @@ const MAY_IMPORT: &[(&str, &[&str])] = &[
         "gate",
         &[
             "model",
+            "backlog",
             "fanotify",
             "policy",
             "config",
