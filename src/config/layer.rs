@@ -278,6 +278,7 @@ fn compiled<T, E: std::fmt::Display>(
             Err(error) => faults.add(&text.span(), format!("{key}: {:?} {error}", text.get_ref())),
         }
     }
+    compiled.shrink_to_fit(); // kept as long as the policy
     compiled
 }
 

@@ -8,6 +8,7 @@ use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use glob::{MatchOptions, Pattern, PatternError};
 
@@ -19,7 +20,7 @@ use crate::watch::Walk;
 #[derive(Clone, Debug, Default)]
 pub struct Scope {
     below: Vec<PathBuf>,
-    except: Vec<Pattern>,
+    except: Arc<[Pattern]>,
 }
 
 impl Scope {

@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, unbounded};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::eventfd::{EfdFlags, EventFd};
 
@@ -29,6 +29,7 @@ use super::found::Unfinished;
 use super::judgement::is_vital;
 use super::survey::Brought;
 use crate::audit::Action;
+use crate::backlog::Backlog;
 use crate::discovery::{
     Anchor, Anchors, Found, Limits, Scope, Search, Ways, is_inside_site, is_site_name, leads_to, path_of,
     site_directories,
@@ -86,7 +87,7 @@ pub(super) struct Discovery {
     /// Directories that were guarded and do not lie where they did.
     lost: Sender<FileId>,
     strays: Receiver<FileId>,
-    searches: Sender<Quest>,
+    searches: Backlog<Quest>,
     quests: Receiver<Quest>,
     /// Files that somebody still wrote when their directory was taken under guard.
     pub(super) unfinished: Mutex<Vec<Unfinished>>,
@@ -154,7 +155,7 @@ impl Discovery {
         let [group, ways] = told;
         let (guarded, news) = unbounded();
         let (lost, strays) = unbounded();
-        let (searches, quests) = bounded(SEARCHES);
+        let (searches, quests) = Backlog::new(SEARCHES);
         Ok(Discovery {
             group,
             work: Mutex::new(Work {
@@ -384,7 +385,7 @@ impl Guard {
     }
 
     fn search(&self, below: PathBuf, since: Since) {
-        if self.discovery.searches.try_send(Quest::Below(below, since)).is_err() {
+        if !self.discovery.searches.try_send(Quest::Below(below, since)) {
             // More directories are moved than can be searched. What is in them is not guarded.
             self.parts.counters.failed(Failure::WatchOverflow);
         }

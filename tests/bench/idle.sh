@@ -5,7 +5,8 @@
 #     tests/bench/idle.sh [PROGRAM]
 #
 # As root. PROGRAM is target/release/pthguard if not given. COUNTS are the numbers of directories, SECONDS_IDLE how long nothing
-# happens. The directories lie in a directory for temporary files, and nothing else is guarded; each holds one startup file.
+# happens. The directories lie in a directory for temporary files, and nothing else is guarded; each holds one startup file. The
+# rules are those of the built-in policy.
 # "ready" is the first start, which records the baseline, "again" one with that state; memory is that of the second.
 set -euo pipefail
 
@@ -52,10 +53,10 @@ for count in ${COUNTS:-1 100 1000 10000}; do
         echo '# nothing' >"$home/sites/$number/site-packages/x.pth"
     done
     cat >"$home/pthguard.toml" <<POLICY
-include_default = false
 mode = "enforce"
 [protect]
 sites = ["$home/sites/*/site-packages"]
+discover_below = ["$home"]
 [log]
 syslog = false
 json = "$home/events.ndjson"
