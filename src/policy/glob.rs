@@ -9,7 +9,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use ::glob::{MatchOptions, Pattern};
+use ::glob::{MatchOptions, Pattern, PatternError};
 
 /// How paths are compared: as the kernel writes them, with case, a hidden name like any other.
 const OPTIONS: MatchOptions =
@@ -33,7 +33,7 @@ pub struct PathGlob {
     /// How much of the text comes before the first wildcard, bytes: most globs are ruled out by that alone.
     prefix: usize,
     /// From the component on that holds the first wildcard; none if there is no wildcard. The rest is not compiled: it
-    /// would take 24 bytes a character.
+    /// would take 32 bytes a character.
     pattern: Option<Arc<Pattern>>,
 }
 
@@ -103,10 +103,13 @@ impl PathGlob {
         if text.len() > MAX_LENGTH {
             return Err(GlobError::TooLong);
         }
-        let compile = |text: &str| {
-            Pattern::new(text).map_err(|error| GlobError::Syntax { at: error.pos + 1, message: error.msg })
+        let prefix = text.split(['*', '?', '[']).next().unwrap_or_default().len();
+        let from_wildcard = (prefix < text.len()).then(|| text.split_at(component(text, prefix)));
+        let compile = |(before, rest): (&str, &str)| {
+            let at = |error: &PatternError| before.chars().count() + error.pos + 1;
+            Pattern::new(rest).map_err(|error| GlobError::Syntax { at: at(&error), message: error.msg })
         };
-        compile(text)?;
+        let pattern = from_wildcard.map(compile).transpose()?;
         if below_root.split('/').any(|component| matches!(component, "" | "." | "..")) {
             return Err(GlobError::NotCanonical);
         }
@@ -117,10 +120,8 @@ impl PathGlob {
         if !is_cheap(&tokens) {
             return Err(GlobError::TooManyWildcards);
         }
-        let prefix = text.split(['*', '?', '[']).next().unwrap_or_default().len();
-        let from_wildcard = (prefix < text.len()).then(|| compile(&text[component(text, prefix)..])).transpose()?;
         // A clone has no room to spare, a pattern that was just compiled up to twice as much as it needs.
-        let pattern = from_wildcard.map(|pattern| Arc::new(pattern.clone()));
+        let pattern = pattern.map(|pattern| Arc::new(pattern.clone()));
         Ok(PathGlob { text: text.into(), prefix, pattern })
     }
 
