@@ -67,7 +67,7 @@ impl Guard {
             let Some((content, metadata)) = self.content_of(&site, name, file) else {
                 return self.awaiting.add_for_later(*file, &permit);
             };
-            if !permit.tainted && self.is_as_approved(&site, name, &content, &metadata) {
+            if entry.approved && !permit.tainted && self.is_as_approved(&site, name, &content, &metadata) {
                 continue;
             }
             let written = Written { site: &site, name, file, content: &content, metadata, target: None };
