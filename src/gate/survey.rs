@@ -411,7 +411,7 @@ impl Guard {
         for path in paths.into_iter().chain(in_containers) {
             let place = walks.reach(&path);
             match &place {
-                Ok(reached) if is_layered(&reached.dir).is_ok_and(|is_layered| is_layered) => overlays.push(path),
+                Ok(reached) if is_layered(&reached.dir).unwrap_or(false) => overlays.push(path),
                 _ => guard(&path, place),
             }
         }

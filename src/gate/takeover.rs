@@ -30,7 +30,7 @@ use crate::fanotify::ledger::{NUMBERS, reserve};
 use crate::fanotify::{FileId, Ledger, Left, Opens, PermissionEvent, PermissionGroup, Reply};
 use crate::model::{Access, Verdict};
 use crate::resolve::{Asked, asked, asked_path};
-use crate::watch::{Groups, Lane, Mounts, PerLane, is_layered, reach, reach_local};
+use crate::watch::{Groups, Lane, Mounts, PerLane, Walks, is_layered, reach, reach_local};
 
 /// An opener at the gate of that lane, or a listing.
 type Judge = fn(&Guard, Lane, PermissionEvent, Instant);
@@ -224,26 +224,27 @@ impl Guard {
         if !self.early.is_on(Lane::System) {
             return;
         }
-        let guarded = self.early.inherited.lock().guarded.clone();
-        for path in guarded.iter().filter(|path| self.discovery.covers(path)) {
-            let place = reach_local(path);
-            if place.as_ref().is_ok_and(|place| is_layered(&place.dir).is_ok_and(|is_layered| !is_layered)) {
+        let mut guarded = std::mem::take(&mut self.early.inherited.lock().guarded);
+        let mut walks = Walks::default();
+        guarded.retain(|path| self.discovery.covers(path));
+        guarded.retain(|path| {
+            let place = walks.reach(path);
+            let is_below = place.as_ref().is_ok_and(|place| !is_layered(&place.dir).unwrap_or(true));
+            if is_below {
                 let _ = self.guard_reached(path, place, Brought::Before); // why not is told by whoever finds it again
             }
-        }
+            !is_below
+        });
+        self.early.inherited.lock().guarded = guarded;
         self.judge_who_waited(&[Lane::System, Lane::Users]);
     }
 
     /// Judges everybody who has waited until now. The directories are known again.
     pub fn take_over(&self) {
         self.take_over_layers();
-        let Inherited { guarded, groups, .. } = {
+        let (guarded, groups) = {
             let mut inherited = self.early.inherited.lock();
-            Inherited {
-                guarded: std::mem::take(&mut inherited.guarded),
-                groups: inherited.groups,
-                ..Inherited::default()
-            }
+            (std::mem::take(&mut inherited.guarded), inherited.groups)
         };
         for path in guarded.iter().filter(|path| self.discovery.covers(path)) {
             let _ = self.guard_site(path); // it may be gone by now; why not is told by whoever finds it again

@@ -75,7 +75,8 @@ impl Threads {
     pub fn end(self, more: impl IntoIterator<Item = JoinHandle<()>>, limit: Duration) {
         let deadline = Instant::now() + limit;
         self.guard.stop.now();
-        wait_for_end(self.others.iter().chain(&more.into_iter().collect::<Vec<_>>()), deadline);
+        let others: Vec<_> = self.others.into_iter().chain(more).collect();
+        wait_for_end(others.iter(), deadline);
         for lanes in [&[Lane::Layered][..], &[Lane::System, Lane::Users]] {
             lanes.iter().for_each(|lane| self.guard.readers_stop[*lane].now());
             wait_for_end(lanes.iter().map(|lane| &self.readers[*lane]), deadline);
